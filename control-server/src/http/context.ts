@@ -1,0 +1,41 @@
+/** What the routes stand on. Made once by `app.ts`. */
+import type { FastifyInstance, RawServerDefault } from 'fastify'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { FastifyBaseLogger } from 'fastify'
+import type { LifecyclePolicy } from '../lifecycle/transition.ts'
+import type { Store } from '../store/store.ts'
+import type { Wakeups } from '../wakeups.ts'
+
+export type Limits = {
+  leaseMs: number
+  cancelGraceMs: number
+  delayMsMax: number
+  bodyBytesMax: number
+  syncBytesMax: number
+  resultBytesMax: number
+}
+
+export type Context = {
+  store: Store
+  wakeups: Wakeups
+  policy: LifecyclePolicy
+  limits: Limits
+  version: string
+  /** The server's clock, whole milliseconds. */
+  nowMs: () => number
+  /** A number in [0, 1). */
+  random: () => number
+  /** Ids in time order. */
+  newId: () => string
+  /** Aborts when the server stops: parked requests answer at once. */
+  stopping: AbortSignal
+}
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>

@@ -1,0 +1,117 @@
+/** Every error answer of the server is made here: one shape, codes from `protocol/errors.ts`, never a stack or a path. */
+import { STATUS_CODES } from 'node:http'
+import { API_ERRORS, type ApiErrorBody, type ApiErrorCode } from '@agent-executor/protocol'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { StoreUnavailableError } from '../store/store.ts'
+
+export type Detail = { path: string; message: string }
+
+/** Thrown by a handler; answered with the status that the table gives to its code. */
+export class ApiError extends Error {
+  override name = 'ApiError'
+  readonly code: ApiErrorCode
+  readonly details: Detail[] | undefined
+  readonly headers: Record<string, string>
+  constructor(code: ApiErrorCode, message?: string, extra: { details?: Detail[]; headers?: Record<string, string> } = {}) {
+    super(message ?? API_ERRORS[code][1])
+    this.code = code
+    this.details = extra.details
+    this.headers = extra.headers ?? {}
+  }
+}
+
+/** What Fastify throws by itself, in our codes. */
+const FRAMEWORK_CODES: Readonly<Record<string, ApiErrorCode>> = {
+  FST_ERR_BAD_URL: 'MALFORMED_REQUEST',
+  FST_ERR_ASYNC_CONSTRAINT: 'MALFORMED_REQUEST',
+  FST_ERR_MAX_PARAM_LENGTH: 'URI_TOO_LONG',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
+  FST_ERR_CTP_INVALID_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'MALFORMED_REQUEST',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'MALFORMED_JSON',
+  ECONNRESET: 'MALFORMED_REQUEST',
+}
+
+const DETAILS_MAX = 20
+/** A client that finds the server busy should come back after this. */
+const RETRY_AFTER_S = '2'
+
+export const errorBody = (code: ApiErrorCode, message: string, requestId: string, details?: Detail[]): ApiErrorBody => {
+  const [statusCode] = API_ERRORS[code]
+  return {
+    statusCode,
+    error: STATUS_CODES[statusCode] ?? 'Error',
+    code,
+    message,
+    ...(details === undefined ? {} : { details: details.slice(0, DETAILS_MAX) }),
+    requestId,
+  }
+}
+
+const toApiError = (error: FastifyError | Error): ApiError | null => {
+  if (error instanceof ApiError) return error
+  if (error instanceof StoreUnavailableError)
+    return new ApiError(error.code, error.message, { headers: { 'retry-after': RETRY_AFTER_S } })
+  if ('validation' in error && Array.isArray(error.validation)) {
+    const details = validationDetails(error.validation, error.validationContext ?? 'body')
+    const [first] = details
+    return new ApiError('INVALID_REQUEST', first === undefined ? undefined : `${first.path} ${first.message}`, { details })
+  }
+  const code = 'code' in error ? FRAMEWORK_CODES[error.code] : undefined
+  return code === undefined ? null : new ApiError(code)
+}
+
+type AjvError = NonNullable<FastifyError['validation']>[number]
+
+/** One entry a fault: where (a JSON pointer into the body, or `query/…`, `params/…`, `headers/…`) and what. */
+const validationDetails = (errors: readonly AjvError[], context: string): Detail[] => {
+  const where = context === 'body' ? '' : context === 'querystring' ? 'query' : context
+  const details = errors.map(({ instancePath, keyword, params, message }) => {
+    const given = params as Record<string, unknown>
+    const named = (property: unknown) => `${where}${instancePath}/${String(property).slice(0, 200)}`
+    if (keyword === 'required') return { path: named(given['missingProperty']), message: 'is required' }
+    if (keyword === 'additionalProperties') return { path: named(given['additionalProperty']), message: 'is not a known field' }
+    if (keyword === 'discriminator')
+      return given['error'] === 'mapping'
+        ? { path: named(given['tag']), message: 'is not a known type' }
+        : { path: named(given['tag']), message: 'must be a string that names the type' }
+    if (keyword === 'enum')
+      return { path: where + instancePath, message: `must be one of ${(given['allowedValues'] as unknown[]).join(', ')}` }
+    return { path: where + instancePath || '/', message: message ?? 'is not valid' }
+  })
+  return details.filter(({ path, message }, index) => details.findIndex((d) => d.path === path && d.message === message) === index)
+}
+
+export function installErrors(app: FastifyInstance): void {
+  app.setErrorHandler((error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+    const known = toApiError(error)
+    if (known === null) request.log.error({ err: error }, 'request failed')
+    else request.log.debug({ code: known.code, details: known.details }, 'request refused')
+    const { code, message, details, headers } = known ?? new ApiError('INTERNAL')
+    return reply
+      .status(API_ERRORS[code][0])
+      .headers(headers)
+      .type('application/json; charset=utf-8')
+      .serializer(JSON.stringify)
+      .send(errorBody(code, message, request.id, details))
+  })
+
+  // Fastify knows routes by method; the methods a path has are remembered to tell 405 from 404.
+  const methods = new Map<string, { pattern: RegExp; allowed: Set<string> }>()
+  app.addHook('onRoute', ({ url, method }) => {
+    const known = methods.get(url) ?? { pattern: urlPattern(url), allowed: new Set<string>() }
+    for (const each of Array.isArray(method) ? method : [method]) known.allowed.add(each)
+    methods.set(url, known)
+  })
+  app.setNotFoundHandler((request) => {
+    const path = request.url.split('?', 1)[0] ?? ''
+    const routes = [...methods.values()].filter(({ pattern }) => pattern.test(path))
+    if (routes.length === 0) throw new ApiError('NOT_FOUND', `There is no route ${path.slice(0, 200)}.`)
+    const allow = [...new Set(routes.flatMap(({ allowed }) => [...allowed]))].sort().join(', ')
+    throw new ApiError('METHOD_NOT_ALLOWED', `This route has ${allow}, not ${request.method}.`, { headers: { allow } })
+  })
+}
+
+const urlPattern = (url: string): RegExp =>
+  new RegExp(`^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replace(/:[A-Za-z]+/g, '[^/]+')}$`)

@@ -1,0 +1,223 @@
+/** Submit, read, list, cancel. */
+import {
+  COMMAND_FIELDS,
+  COMMAND_STATUSES,
+  COMMAND_TYPES,
+  CommandRecord,
+  CommandSummary,
+  Id,
+  Instant,
+  Label,
+  submissionSchema,
+} from '@agent-executor/protocol'
+import { canonicalJson, sha256 } from '@agent-executor/runtime'
+import { Type } from 'typebox'
+import { newestAttempt } from '../../lifecycle/command.ts'
+import { commandRecord, instant } from '../../lifecycle/record.ts'
+import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
+import { transition } from '../../lifecycle/transition.ts'
+import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
+import type { App, Context } from '../context.ts'
+import { ApiError } from '../errors.ts'
+
+export const CommandIdParams = Type.Object({ commandId: Id })
+
+/** Comma-separated names out of a list, each at most once. */
+const Names = (values: readonly string[]) =>
+  Type.String({ pattern: `^(${values.join('|')})(,(${values.join('|')}))*$`, maxLength: 2000 })
+
+const Fields = Type.Optional(Names(COMMAND_FIELDS))
+const PAGE_MAX = 1000
+
+const ListParameters = Type.Object(
+  {
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
+    cursor: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_-]{1,200}$' })),
+    status: Type.Optional(Names(COMMAND_STATUSES)),
+    type: Type.Optional(Names(COMMAND_TYPES)),
+    agentId: Type.Optional(Id),
+    label: Type.Optional(Label),
+    createdFrom: Type.Optional(Instant),
+    createdTo: Type.Optional(Instant),
+    text: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    fields: Fields,
+  },
+  { additionalProperties: false },
+)
+
+const CancelBody = Type.Optional(
+  Type.Object({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 1000 })) }, { additionalProperties: false }),
+)
+
+const EventRecord = Type.Object({
+  seq: Type.Integer(),
+  at: Instant,
+  type: Type.String(),
+  from: Type.Union([Type.String(), Type.Null()]),
+  to: Type.Union([Type.String(), Type.Null()]),
+  attempt: Type.Union([Type.Integer(), Type.Null()]),
+  agentId: Type.Union([Type.String(), Type.Null()]),
+  detail: Type.Unknown(),
+})
+
+export const notFound = (commandId: string) => new ApiError('COMMAND_NOT_FOUND', `There is no command ${commandId}.`)
+
+export function commandRoutes(app: App, context: Context): void {
+  const { store, policy, limits, nowMs, newId } = context
+
+  const read = async (commandId: string): Promise<CommandRecord> => {
+    const found = await store.get(commandId)
+    if (found === undefined) throw notFound(commandId)
+    return commandRecord(found.command, found.attempts, nowMs())
+  }
+
+  app.post(
+    '/commands',
+    {
+      bodyLimit: limits.bodyBytesMax,
+      schema: { body: submissionSchema(limits), response: { 201: CommandRecord } },
+    },
+    async (request, reply) => {
+      const now = nowMs()
+      const key = idempotencyKey(request.headers['idempotency-key'], request.body)
+      const problems = submissionProblems(request.body, now)
+      // A replay is answered as the first time was, though its deadline may have passed since.
+      if (problems.length > 0 && !(key !== null && problems.every(({ path }) => path === '/expiresAt')))
+        throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
+      const submitted = await store.submit(commandOf(request.body, newId(), now), key)
+      if (submitted.outcome === 'conflict')
+        throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
+          details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
+        })
+      const { commandId, type } = submitted.command
+      if (submitted.outcome === 'replayed') reply.header('idempotent-replayed', 'true')
+      request.log.info({ commandId, type, replayed: submitted.outcome === 'replayed' }, 'command submitted')
+      return reply.status(201).header('location', `/commands/${commandId}`).send(await read(commandId))
+    },
+  )
+
+  app.get(
+    '/commands',
+    {
+      schema: {
+        querystring: ListParameters,
+        response: {
+          200: Type.Union([
+            Type.Array(Type.Partial(CommandRecord)),
+            Type.Object({
+              items: Type.Array(Type.Partial(CommandRecord)),
+              nextCursor: Type.Union([Type.String(), Type.Null()]),
+            }),
+          ]),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { query } = request
+      const limit = query.limit ?? PAGE_MAX
+      const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
+      const found = await store.list({
+        limit: limit + 1,
+        cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
+        statuses: names(query.status),
+        types: names(query.type),
+        agentId: query.agentId ?? null,
+        label: query.label ?? null,
+        createdFromMs: query.createdFrom === undefined ? null : Date.parse(query.createdFrom),
+        createdToMs: query.createdTo === undefined ? null : Date.parse(query.createdTo),
+        text: query.text ?? null,
+      } satisfies ListQuery)
+      const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
+      const now = nowMs()
+      const items = found
+        .slice(0, limit)
+        .map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      const last = found.length > limit ? found[limit - 1]?.commandId : undefined
+      const nextCursor = last === undefined ? null : Buffer.from(last).toString('base64url')
+      if (nextCursor !== null) {
+        const next = new URLSearchParams({ ...(query as Record<string, string>), limit: String(limit), cursor: nextCursor })
+        reply.header('link', `</commands?${next}>; rel="next"`)
+      }
+      // The original simple API answers a bare array; whoever pages gets the envelope.
+      return query.limit === undefined && query.cursor === undefined ? items : { items, nextCursor }
+    },
+  )
+
+  app.get(
+    '/commands/:commandId',
+    {
+      schema: {
+        params: CommandIdParams,
+        querystring: Type.Object({ fields: Fields }, { additionalProperties: false }),
+        response: { 200: Type.Partial(CommandRecord) },
+      },
+    },
+    async (request) => {
+      const record = await read(request.params.commandId)
+      return request.query.fields === undefined ? record : pick(record, request.query.fields.split(','))
+    },
+  )
+
+  app.get(
+    '/commands/:commandId/events',
+    { schema: { params: CommandIdParams, response: { 200: Type.Array(EventRecord) } } },
+    async (request) => {
+      const { commandId } = request.params
+      const events = await store.events(commandId)
+      if (events.length === 0) throw notFound(commandId)
+      return events.map(({ atMs, commandId: _, ...event }) => ({ ...event, at: instant(atMs) }))
+    },
+  )
+
+  const cancel = async (commandId: string, reason: string): Promise<{ final: boolean; record: CommandRecord }> => {
+    const now = nowMs()
+    const decision = await store.transition('cancel', commandId, now, (command) => {
+      const moved = transition(command, { type: 'cancel', nowMs: now, reason }, policy)
+      return { command, change: moved.ok ? { command: moved.command, entry: moved.entry } : null }
+    })
+    if (decision === undefined) throw notFound(commandId)
+    const after = decision.change?.command ?? decision.command
+    if (decision.change === null && (after.status === 'COMPLETED' || after.status === 'FAILED'))
+      throw new ApiError('COMMAND_FINAL', `Command ${commandId} is ${after.status}.`)
+    app.log.info({ commandId, attempt: newestAttempt(after)?.number, status: after.status }, 'cancel')
+    return { final: after.status === 'CANCELLED', record: await read(commandId) }
+  }
+
+  const cancelResponses = { 200: CommandRecord, 202: CommandRecord }
+  app.post(
+    '/commands/:commandId/cancel',
+    { schema: { params: CommandIdParams, body: CancelBody, response: cancelResponses } },
+    async (request, reply) => {
+      const { final, record } = await cancel(request.params.commandId, request.body?.reason ?? 'cancelled by request')
+      return reply.status(final ? 200 : 202).send(record)
+    },
+  )
+  app.delete(
+    '/commands/:commandId',
+    { schema: { params: CommandIdParams, response: cancelResponses } },
+    async (request, reply) => {
+      const { final, record } = await cancel(request.params.commandId, 'cancelled by request')
+      return reply.status(final ? 200 : 202).send(record)
+    },
+  )
+}
+
+/** Bare or as a quoted structured-field string; at most 255 visible ASCII characters. */
+const idempotencyKey = (header: string | string[] | undefined, body: unknown): IdempotencyKey | null => {
+  if (header === undefined) return null
+  const key = typeof header === 'string' ? (/^"(.*)"$/.exec(header)?.[1] ?? header) : ''
+  if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw new ApiError('INVALID_IDEMPOTENCY_KEY')
+  return { key, bodySha256: sha256(canonicalJson(body)) }
+}
+
+const commandIdOf = (cursor: string): string => {
+  const id = Buffer.from(cursor, 'base64url').toString('utf8')
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id))
+    throw new ApiError('INVALID_REQUEST', 'query/cursor is not one that this server made', {
+      details: [{ path: 'query/cursor', message: 'is not one that this server made' }],
+    })
+  return id
+}
+
+const pick = (record: CommandRecord, fields: readonly string[]): Partial<CommandRecord> =>
+  Object.fromEntries(Object.entries(record).filter(([name]) => fields.includes(name)))

@@ -1,0 +1,118 @@
+/**
+ * The original simple API: `GET /commands/next` and `PUT /commands/:id/result`, over the same transitions. `next`
+ * offers, accepts and grants in one step, so a client that dies with the answer on its way has a command whose outcome
+ * is unknown; it becomes LOST when the lease, the command's own timeout, is over.
+ */
+import { type ApiErrorCode, attemptId, COMMAND_TYPES, type Outcome, type SimpleReport } from '@agent-executor/protocol'
+import { type Agent, agentLeaseOver, createLedger, type Turn, type TurnDecision } from './agent.ts'
+import { type Command, newestAttempt, phaseOf } from './command.ts'
+import { serverLeaseMs } from './lease-policy.ts'
+import { attemptTimeoutMs, failure, type LifecyclePolicy } from './transition.ts'
+
+type Refused = { ok: false; code: ApiErrorCode; message: string }
+export type Next = { ok: true; command: Command | null } | Refused
+export type Reported = { ok: true } | Refused
+
+type Context = { agentId: string; nowMs: number; policy: LifecyclePolicy; leaseMs: number }
+
+export function nextCommand(turn: Turn, context: Context): TurnDecision<Next> {
+  const { agentId, nowMs } = context
+  const agent = renewed(turn, context)
+  if (agent === null)
+    return refuse('IDENTITY_CONFLICT', `Agent id ${agentId} is held by an agent that syncs, and its lease is not over.`)
+  const ledger = createLedger(context.policy)
+  const best = turn.server.recovering === null ? bestOf(turn.ready) : undefined
+  let command: Command | null = null
+  if (best !== undefined) {
+    const leaseMs = serverLeaseMs(attemptTimeoutMs(best, nowMs))
+    const offered = ledger.apply(best, { type: 'offer', nowMs, agentId })
+    const granted = offered.ok
+      ? ledger.apply(offered.command, { type: 'grant', nowMs, agentId, incarnation: agent.incarnation, leaseMs })
+      : offered
+    if (granted.ok) command = granted.command
+  }
+  return { agent, changes: command === null ? [] : ledger.changes, evidence: [], answer: { ok: true, command } }
+}
+
+export function simpleReport(
+  turn: Turn,
+  commandId: string,
+  report: SimpleReport,
+  context: Context & { random: number; outcomeSha256: string; outcome: Outcome },
+): TurnDecision<Reported> {
+  const { agentId, nowMs, outcome, outcomeSha256 } = context
+  const command = turn.asked.get(commandId)
+  if (command === undefined) return refuse('COMMAND_NOT_FOUND', `There is no command ${commandId}.`)
+  const known = command.attempts.find((attempt) => attempt.agentId === agentId && attempt.outcomeSha256 === outcomeSha256)
+  const agent = turn.agent?.kind === 'simple' ? renewed(turn, context) : null
+  if (known !== undefined)
+    return { ...(agent ? { agent } : {}), changes: [], evidence: [], answer: { ok: true } }
+
+  const newest = newestAttempt(command)
+  const phase = phaseOf(command)
+  if (phase !== 'RUNNING' && phase !== 'LOST')
+    return refuse('COMMAND_NOT_RUNNING', `Command ${commandId} is ${command.status}, not RUNNING.`)
+  if (newest === undefined || newest.agentId !== agentId || (report.attempt ?? newest.number) !== newest.number)
+    return refuse('NOT_YOUR_COMMAND', `Command ${commandId} is held by another agent or attempt.`)
+  if (agent === null) return refuse('NOT_YOUR_COMMAND', `Agent ${agentId} reports through sync.`)
+
+  const ledger = createLedger(context.policy)
+  const event = { type: 'finish', nowMs, agentId, attempt: newest.number, outcome, outcomeSha256 } as const
+  ledger.apply(command, { ...event, random: context.random })
+  return { agent, changes: ledger.changes, evidence: [], answer: { ok: true } }
+
+  function refuse(code: ApiErrorCode, message: string): TurnDecision<Reported> {
+    const number = report.attempt ?? command?.attempts.findLast((attempt) => attempt.agentId === agentId)?.number
+    const evidence =
+      command === undefined || number === undefined
+        ? []
+        : [{ attemptId: attemptId(commandId, number), agentId, verdict: 'rejected' as const, outcome, outcomeSha256 }]
+    return { changes: [], evidence, answer: { ok: false, code, message } }
+  }
+}
+
+/** What a simple client's report means. `error` may be a sentence or an object with a code. */
+export const outcomeOf = (report: SimpleReport): Outcome => {
+  if (report.error === undefined) return { state: 'SUCCEEDED', result: (report.result ?? null) as NonNullable<Outcome['result']> }
+  if (typeof report.error === 'string') return { state: 'FAILED', error: failure('EXECUTION_FAILED', report.error) }
+  const { message, code, retryable, details } = report.error
+  return {
+    state: 'FAILED',
+    error: { ...failure('EXECUTION_FAILED', message, details), ...(code ? { code } : {}), retryable: retryable ?? false },
+  }
+}
+
+const refuse = (code: ApiErrorCode, message: string) =>
+  ({ changes: [], evidence: [], answer: { ok: false, code, message } }) as const
+
+/** The agent after this call, which renews its lease; null where the id belongs to an agent that syncs and lives. */
+function renewed(turn: Turn, { agentId, nowMs, leaseMs }: Context): Agent | null {
+  const { agent, server } = turn
+  if (agent?.kind === 'sync' && !agentLeaseOver(agent, nowMs)) return null
+  const fresh: Agent = {
+    agentId,
+    kind: 'simple',
+    journalId: null,
+    nonce: null,
+    incarnation: agent?.kind === 'simple' ? agent.incarnation : (agent?.incarnation ?? 0) + 1,
+    trustedSince: 0,
+    logSeq: 0,
+    seq: 0,
+    epoch: server.epoch,
+    inventoried: true,
+    renewedAtMs: nowMs,
+    lastSeenAtMs: nowMs,
+    leaseMs,
+    mode: 'ready',
+    version: null,
+    types: [...COMMAND_TYPES],
+    labels: [],
+    slots: {},
+    clockSkewMs: null,
+  }
+  return fresh
+}
+
+/** Highest priority first, then the oldest: ids are in time order. */
+const bestOf = (ready: readonly Command[]): Command | undefined =>
+  [...ready].sort((a, b) => b.priority - a.priority || (a.commandId < b.commandId ? -1 : 1))[0]

@@ -1,0 +1,137 @@
+/** From what a client submitted to a command: the rules that a schema cannot say, and every default. */
+import { HTTP_TIMEOUT_MS_DEFAULT, type JsonValue, type Offer, type Submission } from '@agent-executor/protocol'
+import type { Command, CommandSpec } from './command.ts'
+
+export type Problem = { path: string; message: string }
+
+/** Added to what a type needs by itself where `timeoutMs` is not given, so that a slow machine is not a failure. */
+export const TIMEOUT_MARGIN_MS = 60_000
+
+const BACKOFF = { initialMs: 1000, maxMs: 60_000, factor: 2 }
+
+/** Set by the connection itself; a client that could set them could smuggle a second request. */
+const HEADERS_RESERVED = new Set([
+  'accept-encoding',
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** All that is wrong with a submission beyond its schema; empty where nothing is. */
+export function submissionProblems(submission: Submission, nowMs: number): Problem[] {
+  const problems: Problem[] = []
+  const refuse = (path: string, message: string) => problems.push({ path, message })
+
+  const expiresAtMs = instantMs(submission.expiresAt)
+  const notBeforeMs = instantMs(submission.notBefore)
+  if (Number.isNaN(expiresAtMs)) refuse('/expiresAt', 'must be a date that exists')
+  if (Number.isNaN(notBeforeMs)) refuse('/notBefore', 'must be a date that exists')
+  if (expiresAtMs !== null && expiresAtMs <= nowMs) refuse('/expiresAt', 'must be in the future')
+  if (expiresAtMs !== null && notBeforeMs !== null && expiresAtMs <= notBeforeMs)
+    refuse('/expiresAt', 'must be later than notBefore')
+  if (submission.takeover === 'auto' && (submission.retry?.maxAttempts ?? 1) < 2)
+    refuse('/takeover', 'auto needs retry.maxAttempts of 2 or more: a takeover is another attempt')
+  const backoff = { ...BACKOFF, ...submission.retry?.backoff }
+  if (submission.retry?.backoff !== undefined && backoff.maxMs < backoff.initialMs)
+    refuse('/retry/backoff/maxMs', `must be at least initialMs (${backoff.initialMs})`)
+
+  if (submission.type === 'HTTP_GET_JSON') {
+    const url = parsedUrl(submission.payload.url)
+    if (url === null) refuse('/payload/url', 'must be an absolute http or https URL')
+    else if (url.username !== '' || url.password !== '')
+      refuse('/payload/url', 'must not contain a user name or password: use a header')
+    for (const name of Object.keys(submission.payload.headers ?? {}))
+      if (HEADERS_RESERVED.has(name.toLowerCase()) || name.toLowerCase().startsWith('proxy-'))
+        refuse(`/payload/headers/${name}`, 'is set by the connection itself')
+  }
+  return problems
+}
+
+/** The command that a valid submission becomes. */
+export function commandOf(submission: Submission, commandId: string, nowMs: number): Command {
+  const { retry } = submission
+  const notBeforeMs = instantMs(submission.notBefore)
+  const spec: CommandSpec = {
+    payload: submission.payload as JsonValue,
+    labels: submission.labels ?? [],
+    pinnedTo: submission.agentId ?? null,
+    timeoutMs: submission.timeoutMs ?? ownTimeMs(submission) + TIMEOUT_MARGIN_MS,
+    totalTimeoutMs: submission.totalTimeoutMs ?? null,
+    expiresAtMs: instantMs(submission.expiresAt),
+    notBeforeMs,
+    retry: {
+      maxAttempts: retry?.maxAttempts ?? 1,
+      backoff: { ...BACKOFF, ...retry?.backoff },
+      retryOn: retry?.retryOn ?? null,
+    },
+    takeover: submission.takeover ?? 'manual',
+    lostAfterMs: submission.lostAfterMs ?? null,
+    metadata: submission.metadata ?? {},
+  }
+  return {
+    ...blank(commandId, submission.type, spec, nowMs),
+    priority: submission.priority ?? 0,
+    availableAtMs: notBeforeMs !== null && notBeforeMs > nowMs ? notBeforeMs : null,
+  }
+}
+
+/** A command that only an agent's journal remembers, after a restore: what the offer says, the rest by default. */
+export const commandOfOffer = (offer: Offer): Command =>
+  blank(
+    offer.commandId,
+    offer.type,
+    {
+      payload: offer.payload,
+      labels: [],
+      pinnedTo: null,
+      timeoutMs: offer.timeoutMs,
+      totalTimeoutMs: null,
+      expiresAtMs: null,
+      notBeforeMs: null,
+      retry: { maxAttempts: 1, backoff: BACKOFF, retryOn: null },
+      takeover: 'manual',
+      lostAfterMs: null,
+      metadata: {},
+    },
+    offer.createdAtMs,
+  )
+
+const blank = (commandId: string, type: Command['type'], spec: CommandSpec, createdAtMs: number): Command => ({
+  commandId,
+  type,
+  priority: 0,
+  spec,
+  status: 'PENDING',
+  availableAtMs: null,
+  result: null,
+  resultTruncated: false,
+  error: null,
+  cancel: null,
+  grantedCount: 0,
+  crashCount: 0,
+  createdAtMs,
+  startedAtMs: null,
+  finishedAtMs: null,
+  attempts: [],
+})
+
+/** How long the work itself may take if all goes well. */
+const ownTimeMs = (submission: Submission): number =>
+  submission.type === 'DELAY' ? submission.payload.ms : (submission.payload.timeoutMs ?? HTTP_TIMEOUT_MS_DEFAULT)
+
+const instantMs = (text: string | undefined): number | null => (text === undefined ? null : Date.parse(text))
+
+const parsedUrl = (text: string): URL | null => {
+  try {
+    const url = new URL(text)
+    return (url.protocol === 'http:' || url.protocol === 'https:') && url.hostname !== '' ? url : null
+  } catch {
+    return null
+  }
+}

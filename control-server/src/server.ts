@@ -1,0 +1,161 @@
+#!/usr/bin/env node
+/** The control server as a process: reads the settings, opens the store, listens, drains on a signal. */
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  createCrashPoints,
+  createLogger,
+  createSteadyClock,
+  EXIT,
+  helpText,
+  loadEnvFile,
+  printableSettings,
+  readSettings,
+  refuseInProduction,
+  SettingsError,
+} from '@agent-executor/runtime'
+import { v7 as uuidv7 } from 'uuid'
+import { buildApp } from './app.ts'
+import { SETTINGS } from './config.ts'
+import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
+import { isLoopback } from './http/host-check.ts'
+import { createSweeper, type Sweeper } from './maintenance/sweeper.ts'
+import { openSqliteStore } from './store/sqlite-store.ts'
+import { createWakeups } from './wakeups.ts'
+
+const require = createRequire(import.meta.url)
+const { version } = require('@agent-executor/control-server/package.json') as { version: string }
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
+
+const fail = (message: string, code: number): never => {
+  process.stderr.write(`control-server: ${message}\n`)
+  process.exit(code)
+}
+
+const argv = process.argv.slice(2)
+if (argv.includes('--help')) {
+  const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(26)} ${meaning}`)
+  const lines = ['', 'Crash points (development, --crash-at=<point>[:n]):', ...points]
+  process.stdout.write(helpText(`control-server ${version}`, 'node control-server/dist/src/server.js [flags]', SETTINGS, lines))
+  process.exit(0)
+}
+
+const { settings, warnings } = (() => {
+  try {
+    loadEnvFile(resolve('.env'))
+    const { values, warnings } = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
+    refuseInProduction(values, process.env)
+    if (!isLoopback(values.host) && !values.allowUnauthenticated)
+      throw new SettingsError([
+        `HOST=${values.host} is not a loopback address and the server has no keys: everybody who reaches it could run commands. Set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may.`,
+      ])
+    return { settings: values, warnings }
+  } catch (error) {
+    if (error instanceof SettingsError) return fail(error.message, EXIT.config)
+    throw error
+  }
+})()
+if (argv.includes('--print-config')) {
+  process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
+  process.exit(0)
+}
+
+const logger = createLogger({ name: 'control-server', level: settings.logLevel, ...(settings.logFile ? { file: settings.logFile } : {}) })
+for (const warning of warnings) logger.warn(warning)
+const crashPoints = createCrashPoints({
+  names: CRASH_POINT_NAMES,
+  crashAt: settings.crashAt,
+  randomFailures: settings.randomFailures,
+  randomSeed: settings.randomSeed,
+  killAfterS: settings.killAfterS,
+  log: logger,
+})
+
+const nowMs = createSteadyClock()
+const newId = () => uuidv7()
+const policy = { offerMs: settings.offerMs, lostGraceMs: settings.lostGraceMs, poisonAfter: settings.poisonAfter }
+const wakeups = createWakeups()
+let sweeper: Sweeper | undefined
+
+const fatal = (error: unknown): never => {
+  logger.fatal({ err: error }, 'the database cannot be trusted any more')
+  return process.exit(EXIT.io)
+}
+process.on('uncaughtException', (error) => {
+  logger.fatal({ err: error }, 'uncaught')
+  process.exit(1)
+})
+
+const file = join(settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir), 'commands.db')
+const store = (() => {
+  try {
+    return openSqliteStore({
+      file,
+      policy,
+      nowMs: nowMs(),
+      newEpoch: newId(),
+      crashPoint: crashPoints.at,
+      onCommit: (changes) => {
+        wakeups.changed(changes)
+        sweeper?.changed(changes)
+      },
+      onFatal: fatal,
+    })
+  } catch (error) {
+    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+  }
+})()
+
+if (settings.restored) await store.beginEpoch(newId(), nowMs())
+await store.rebaseLeases(nowMs())
+
+const stopping = new AbortController()
+const app = buildApp({
+  store,
+  wakeups,
+  policy,
+  limits: settings,
+  version,
+  nowMs,
+  random: Math.random,
+  newId,
+  stopping: stopping.signal,
+  logger,
+  connectionsMax: settings.connectionsMax,
+  hosts: isLoopback(settings.host) ? settings.allowedHosts : null,
+})
+sweeper = createSweeper({
+  store,
+  policy,
+  nowMs,
+  random: Math.random,
+  sweepMs: settings.sweepMs,
+  idempotencyMs: settings.idempotencyMs,
+  onError: (error) => logger.error({ err: error }, 'sweep failed'),
+})
+
+try {
+  const address = await app.listen({ port: settings.port, host: settings.host })
+  sweeper.start()
+  logger.info({ address, file, version }, 'listening')
+} catch (error) {
+  await store.close()
+  fail(`cannot listen on ${settings.host}:${settings.port}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+}
+
+const stop = async (signal: string): Promise<void> => {
+  if (stopping.signal.aborted) process.exit(EXIT.ok)
+  logger.info({ signal }, 'stopping')
+  stopping.abort()
+  wakeups.close()
+  const late = setTimeout(() => app.server.closeAllConnections(), settings.drainMs)
+  late.unref()
+  await sweeper?.stop()
+  await app.close()
+  await store.close()
+  logger.info('stopped')
+  process.exit(EXIT.ok)
+}
+process.on('SIGTERM', (signal) => void stop(signal))
+process.on('SIGINT', (signal) => void stop(signal))

@@ -1,0 +1,432 @@
+/**
+ * The store on one SQLite file, owned by one server process. Every write is one `BEGIN IMMEDIATE` transaction with
+ * `synchronous=FULL`; better-sqlite3 runs it to its end without letting anything else in, so nothing is locked by row.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { closeSqliteFile, isBusyError, isDiskFullError, isFatalSqliteError, openSqliteFile } from '@agent-executor/runtime'
+import type Database from 'better-sqlite3'
+import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts'
+import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
+import { laneOf, parseLane } from '../lifecycle/matching.ts'
+import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
+import {
+  type CommitListener,
+  type LoggedEvent,
+  type Operation,
+  type Store,
+  StoreUnavailableError,
+  type Submitted,
+} from './store.ts'
+
+export type SqliteStoreOptions = {
+  file: string
+  policy: LifecyclePolicy
+  nowMs: number
+  /** The epoch of a database that is new. */
+  newEpoch: string
+  /** Called inside the transaction right before its commit and right after it, for crash tests. */
+  crashPoint?: (name: `${Operation}.before-commit` | `${Operation}.after-commit`) => void
+  onCommit?: CommitListener
+  /**
+   * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
+   * nothing this process believes about the file can be trusted any more.
+   */
+  onFatal: (error: unknown) => never
+}
+
+type Row = Record<string, unknown>
+
+/** How long a due command about which nothing could be decided is left alone, so that the others get their turn. */
+const POSTPONE_MS = 60_000
+
+// From src/store and from dist/src/store alike.
+const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 'sql', 'sqlite')]
+  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  .find((path) => {
+    try {
+      return readdirSync(path).length > 0
+    } catch {
+      return false
+    }
+  }) as string
+
+export function openSqliteStore(options: SqliteStoreOptions): Store {
+  const { policy, crashPoint = () => {}, onCommit = () => {} } = options
+  const db: Database.Database = openSqliteFile({
+    file: options.file,
+    migrations: join(sqlDirectory, 'migrations'),
+    nowMs: options.nowMs,
+  })
+  const sql = Object.fromEntries(
+    readdirSync(sqlDirectory)
+      .filter((name) => name.endsWith('.sql'))
+      .map((name) => [name.slice(0, -4), db.prepare<[Row], Row>(readFileSync(join(sqlDirectory, name), 'utf8'))]),
+  )
+  const statement = (name: string): Database.Statement<[Row], Row> => {
+    const found = sql[name]
+    if (found === undefined) throw new Error(`no statement ${name}.sql`)
+    return found
+  }
+  const guarded = <Result>(body: () => Result): Result => {
+    try {
+      return body()
+    } catch (error) {
+      if (isFatalSqliteError(error)) return options.onFatal(error)
+      if (isDiskFullError(error)) throw new StoreUnavailableError('NO_SPACE', error)
+      if (isBusyError(error)) throw new StoreUnavailableError('STORE_BUSY', error)
+      throw error
+    }
+  }
+  const all = (name: string, parameters: Row = {}) => guarded(() => statement(name).all(parameters))
+  const get = (name: string, parameters: Row = {}) => guarded(() => statement(name).get(parameters))
+  const run = (name: string, parameters: Row = {}) => guarded(() => statement(name).run(parameters).changes)
+  const inTransaction = <Result>(body: () => Result): Result => guarded(() => db.transaction(body).immediate())
+
+  if (get('server-get') === undefined) run('server-save', { epoch: options.newEpoch, recovering: 0 })
+
+  /** One write transaction; the commit is durable when this returns, and only then are the changes told. */
+  const write = <Result>(operation: Operation, body: () => { result: Result; changes: readonly Change[] }): Result => {
+    const done = inTransaction(() => {
+      const written = body()
+      crashPoint(`${operation}.before-commit`)
+      return written
+    })
+    crashPoint(`${operation}.after-commit`)
+    if (done.changes.length > 0) onCommit(done.changes, currentRev())
+    return done.result
+  }
+
+  const commandFrom = (row: Row): Command =>
+    commandOfRow(
+      row,
+      all('attempt-live', {
+        commandId: row['command_id'],
+        attempt: row['attempt'],
+        grantedAttempt: row['granted_attempt'],
+      }).map(attemptOfRow),
+    )
+  const load = (commandId: string): Command | undefined => {
+    const row = get('command-get', { commandId })
+    return row && commandFrom(row)
+  }
+  const save = ({ command, entry }: Change, nowMs: number): void => {
+    run('command-save', rowOfCommand(command, policy))
+    for (const attempt of command.attempts) run('attempt-save', rowOfAttempt(command.commandId, attempt))
+    run('event-save', {
+      ...entry,
+      atMs: nowMs,
+      commandId: command.commandId,
+      detail: entry.detail === undefined ? null : JSON.stringify(entry.detail),
+    })
+  }
+  const log = (type: string, nowMs: number, detail: unknown): void => {
+    const nobody = { commandId: null, from: null, to: null, attempt: null, agentId: null }
+    run('event-save', { ...nobody, type, atMs: nowMs, detail: JSON.stringify(detail) })
+  }
+  const keep = (evidence: Evidence, nowMs: number): void => {
+    run('evidence-save', { ...evidence, outcome: JSON.stringify(evidence.outcome), receivedAtMs: nowMs })
+  }
+  const server = (): ServerState => {
+    const row = get('server-get') as { epoch: string; rev: number; recovering: number }
+    const awaited = row.recovering === 1 ? all('agent-awaited').map((each) => each['agent_id'] as string) : null
+    return { epoch: row.epoch, rev: row.rev, recovering: awaited }
+  }
+  const currentRev = (): number => get('server-get')?.['rev'] as number
+
+  const sweep = (
+    statementName: string,
+    nowMs: number,
+    limit: number,
+    decide: (command: Command) => Change | null,
+  ): number => {
+    // A look outside the write transaction: a sweep that finds nothing, the usual one, costs no fsync.
+    if (all(statementName, { nowMs, limit: 1 }).length === 0) return 0
+    return write('sweep', () => {
+      const changes: Change[] = []
+      const commands = all(statementName, { nowMs, limit }).map(commandFrom)
+      for (const command of commands) {
+        const change = decide(command)
+        if (change === null) run('command-postpone', { commandId: command.commandId, dueAtMs: nowMs + POSTPONE_MS })
+        else {
+          save(change, nowMs)
+          changes.push(change)
+        }
+      }
+      return { result: commands.length, changes }
+    })
+  }
+
+  return {
+    capabilities: { notify: false },
+
+    async submit(command, key): Promise<Submitted> {
+      return write<Submitted>('submit', () => {
+        const known = key && get('key-get', { key: key.key })
+        if (known) {
+          const commandId = known['command_id'] as string
+          const earlier = load(commandId)
+          const same = known['body_sha256'] === key.bodySha256
+          const result: Submitted =
+            same && earlier !== undefined
+              ? { outcome: 'replayed', command: earlier }
+              : { outcome: 'conflict', commandId }
+          return { result, changes: [] }
+        }
+        const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
+        const change: Change = { command, entry }
+        save(change, command.createdAtMs)
+        if (key) run('key-save', { ...key, commandId: command.commandId, createdAtMs: command.createdAtMs })
+        return { result: { outcome: 'created', command }, changes: [change] }
+      })
+    },
+
+    async get(commandId) {
+      const command = load(commandId)
+      return command && { command, attempts: all('attempt-list', { commandId }).map(attemptOfRow) }
+    },
+
+    async list(query) {
+      const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
+      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map(commandFrom)
+    },
+
+    async events(commandId) {
+      return all('event-list', { commandId }).map(
+        (row): LoggedEvent => ({
+          seq: row['seq'] as number,
+          atMs: row['at_ms'] as number,
+          type: row['type'] as string,
+          commandId: row['command_id'] as string | null,
+          from: row['from_phase'] as string | null,
+          to: row['to_phase'] as string | null,
+          attempt: row['attempt'] as number | null,
+          agentId: row['agent_id'] as string | null,
+          detail: json(row['detail']),
+        }),
+      )
+    },
+
+    async evidence(commandId) {
+      return all('evidence-list', { prefix: `${commandId}.` }).map((row) => ({
+        attemptId: row['attempt_id'] as string,
+        agentId: row['agent_id'] as string,
+        verdict: row['verdict'] as string,
+        outcome: json(row['outcome']),
+        receivedAtMs: row['received_at_ms'] as number,
+      }))
+    },
+
+    async agents() {
+      return all('agent-list').map((row) => ({
+        agent: agentOfRow(row),
+        load: { running: row['running'] as number, offered: row['offered'] as number, lost: row['lost'] as number },
+      }))
+    },
+
+    async serverState() {
+      return server()
+    },
+
+    async transition(operation, commandId, nowMs, decide) {
+      return write(operation, () => {
+        const command = load(commandId)
+        if (command === undefined) return { result: undefined, changes: [] }
+        const decision = decide(command)
+        if (decision.change !== null) save(decision.change, nowMs)
+        return { result: decision, changes: decision.change === null ? [] : [decision.change] }
+      })
+    },
+
+    async lease(query, decide) {
+      return write(query.operation, () => {
+        const row = get('agent-get', { agentId: query.agentId })
+        const agent = row ? agentOfRow(row) : null
+        const owned = all('command-owned', { agentId: query.agentId }).map(commandFrom)
+        const asked = new Map(owned.map((command) => [command.commandId, command]))
+        for (const commandId of query.ask) {
+          const command = asked.get(commandId) ?? load(commandId)
+          if (command !== undefined) asked.set(commandId, command)
+        }
+        const decision = decide({ server: server(), agent, owned, asked, ready: ready() })
+        if (decision.agent) run('agent-save', rowOfAgent(decision.agent))
+        for (const change of decision.changes) save(change, query.nowMs)
+        for (const evidence of decision.evidence) keep(evidence, query.nowMs)
+        if (decision.newEpoch !== undefined) beginEpoch(decision.newEpoch, query.nowMs)
+        if (decision.recoveryEnded) endRecovery(query.nowMs, [])
+        return { result: { answer: decision.answer, rev: currentRev() }, changes: decision.changes }
+
+        function ready(): Command[] {
+          if (Object.values(query.want).every((count) => count <= 0)) return []
+          const byType = new Map<string, Row[]>()
+          for (const { lane } of all('lane-list')) {
+            const needs = parseLane(lane as string)
+            const limit = query.want[needs.type] ?? 0
+            if (limit > 0 && query.mayTake(needs, agent))
+              byType.set(needs.type, [...(byType.get(needs.type) ?? []), ...all('command-ready', { lane, limit })])
+          }
+          return [...byType].flatMap(([type, rows]) => rows.sort(byUrgency).slice(0, query.want[type])).map(commandFrom)
+        }
+      })
+    },
+
+    async sweepDue(nowMs, limit, decide) {
+      return sweep('command-due', nowMs, limit, decide)
+    },
+
+    async sweepLeases(nowMs, limit, decide) {
+      return sweep('command-lease-over', nowMs, limit, decide)
+    },
+
+    async nextDueAtMs() {
+      return get('command-due-next')?.['due_at_ms'] as number | null
+    },
+
+    async rebaseLeases(nowMs) {
+      run('agent-rebase', { nowMs })
+    },
+
+    async beginEpoch(epoch, nowMs) {
+      inTransaction(() => beginEpoch(epoch, nowMs))
+    },
+
+    async endRecovery(nowMs) {
+      return inTransaction(() => {
+        const { recovering } = server()
+        if (recovering !== null) endRecovery(nowMs, recovering)
+        return recovering !== null
+      })
+    },
+
+    async pruneKeys(beforeMs, limit) {
+      return run('key-prune', { beforeMs, limit })
+    },
+
+    async check() {
+      get('server-get')
+    },
+
+    async close() {
+      closeSqliteFile(db)
+    },
+  }
+
+  function beginEpoch(epoch: string, nowMs: number): void {
+    run('server-save', { epoch, recovering: 1 })
+    log('recoveryBegan', nowMs, { epoch })
+    // Nobody to wait for: a database without agents has nothing to learn.
+    if (all('agent-awaited').length === 0) endRecovery(nowMs, [])
+  }
+
+  function endRecovery(nowMs: number, missing: readonly string[]): void {
+    run('server-save', { epoch: server().epoch, recovering: 0 })
+    log('recoveryEnded', nowMs, { missing })
+  }
+}
+
+const byUrgency = (a: Row, b: Row): number =>
+  (b['priority'] as number) - (a['priority'] as number) ||
+  ((a['command_id'] as string) < (b['command_id'] as string) ? -1 : 1)
+
+const json = (text: unknown) => (text === null || text === undefined ? null : JSON.parse(text as string))
+const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
+
+const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
+  const newest = newestAttempt(command)
+  return {
+    commandId: command.commandId,
+    type: command.type,
+    priority: command.priority,
+    lane: laneOf(command),
+    labels: JSON.stringify(command.spec.labels),
+    metadata: JSON.stringify(command.spec.metadata),
+    spec: JSON.stringify(command.spec),
+    status: command.status,
+    phase: phaseOf(command),
+    ready: isReady(command) ? 1 : 0,
+    availableAtMs: command.availableAtMs,
+    dueAtMs: dueAtMs(command, policy),
+    attempt: newest?.number ?? 0,
+    grantedAttempt: lastGrantedAttempt(command)?.number ?? 0,
+    agentId: newest?.agentId ?? null,
+    grantedCount: command.grantedCount,
+    crashCount: command.crashCount,
+    cancel: jsonOrNull(command.cancel),
+    result: jsonOrNull(command.result),
+    resultTruncated: command.resultTruncated ? 1 : 0,
+    error: jsonOrNull(command.error),
+    createdAtMs: command.createdAtMs,
+    startedAtMs: command.startedAtMs,
+    finishedAtMs: command.finishedAtMs,
+  }
+}
+
+const commandOfRow = (row: Row, attempts: Attempt[]): Command => ({
+  commandId: row['command_id'] as string,
+  type: row['type'] as Command['type'],
+  priority: row['priority'] as number,
+  spec: json(row['spec']),
+  status: row['status'] as Command['status'],
+  availableAtMs: row['available_at_ms'] as number | null,
+  result: json(row['result']),
+  resultTruncated: row['result_truncated'] === 1,
+  error: json(row['error']),
+  cancel: json(row['cancel']),
+  grantedCount: row['granted_count'] as number,
+  crashCount: row['crash_count'] as number,
+  createdAtMs: row['created_at_ms'] as number,
+  startedAtMs: row['started_at_ms'] as number | null,
+  finishedAtMs: row['finished_at_ms'] as number | null,
+  attempts,
+})
+
+const rowOfAttempt = (commandId: string, attempt: Attempt): Row => ({
+  ...attempt,
+  commandId,
+  error: jsonOrNull(attempt.error),
+})
+
+const attemptOfRow = (row: Row): Attempt => ({
+  number: row['number'] as number,
+  state: row['state'] as Attempt['state'],
+  agentId: row['agent_id'] as string,
+  incarnation: row['incarnation'] as number | null,
+  leaseMs: row['lease_ms'] as number,
+  offeredAtMs: row['offered_at_ms'] as number,
+  grantedAtMs: row['granted_at_ms'] as number | null,
+  lostAtMs: row['lost_at_ms'] as number | null,
+  finishedAtMs: row['finished_at_ms'] as number | null,
+  outcomeSha256: row['outcome_sha256'] as string | null,
+  error: json(row['error']),
+})
+
+const rowOfAgent = (agent: Agent): Row => ({
+  ...agent,
+  inventoried: agent.inventoried ? 1 : 0,
+  types: JSON.stringify(agent.types),
+  labels: JSON.stringify(agent.labels),
+  slots: JSON.stringify(agent.slots),
+})
+
+const agentOfRow = (row: Row): Agent => ({
+  agentId: row['agent_id'] as string,
+  kind: row['kind'] as Agent['kind'],
+  journalId: row['journal_id'] as string | null,
+  nonce: row['nonce'] as string | null,
+  incarnation: row['incarnation'] as number,
+  trustedSince: row['trusted_since'] as number,
+  logSeq: row['log_seq'] as number,
+  seq: row['seq'] as number,
+  epoch: row['epoch'] as string,
+  inventoried: row['inventoried'] === 1,
+  renewedAtMs: row['renewed_at_ms'] as number,
+  lastSeenAtMs: row['last_seen_at_ms'] as number,
+  leaseMs: row['lease_ms'] as number,
+  mode: row['mode'] as Agent['mode'],
+  version: row['version'] as string | null,
+  types: json(row['types']),
+  labels: json(row['labels']),
+  slots: json(row['slots']),
+  clockSkewMs: row['clock_skew_ms'] as number | null,
+})

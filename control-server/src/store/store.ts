@@ -1,0 +1,129 @@
+/**
+ * The database as the server sees it: one contract for SQLite and, later, PostgreSQL. The store decides nothing; it
+ * reads in a transaction, asks a pure function, and writes what that answers before it resolves. Resolved means
+ * durable: the commit was fsynced.
+ *
+ * - `decide` is synchronous and pure; a store may call it again after a serialization failure.
+ * - A `decide` that throws undoes the whole transaction and rejects with that error.
+ * - Every change carries an entry for the event log, written in the same transaction. The number of the newest entry is
+ *   the server's revision (`rev`) and never goes back.
+ * - Times are parameters, in milliseconds of the server's clock.
+ */
+import type { Agent, Change, ServerState, Turn, TurnDecision } from '../lifecycle/agent.ts'
+import type { Attempt, Command } from '../lifecycle/command.ts'
+import type { Lane } from '../lifecycle/matching.ts'
+import type { AgentLoad } from '../lifecycle/record.ts'
+
+/** Nothing was changed, and the same call may succeed later. */
+export class StoreUnavailableError extends Error {
+  override name = 'StoreUnavailableError'
+  readonly code: 'NO_SPACE' | 'STORE_BUSY'
+  constructor(code: 'NO_SPACE' | 'STORE_BUSY', cause: unknown) {
+    super(code === 'NO_SPACE' ? 'The disk of the server is full.' : 'The database did not answer in time.', { cause })
+    this.code = code
+  }
+}
+
+/** Where a commit belongs to; names the crash points before and after it. */
+export type Operation = 'submit' | 'register' | 'sync' | 'heartbeat' | 'next' | 'result' | 'cancel' | 'sweep'
+
+export type Submitted =
+  | { outcome: 'created' | 'replayed'; command: Command }
+  /** The key was used with another body. */
+  | { outcome: 'conflict'; commandId: string }
+
+/** `key` and the fingerprint of the body it came with. */
+export type IdempotencyKey = { key: string; bodySha256: string }
+
+export type LeaseQuery = {
+  operation: Operation
+  agentId: string
+  /** Ids of commands to show besides the agent's own. */
+  ask: readonly string[]
+  /** How many ready commands to show at most, by command type. */
+  want: Readonly<Record<string, number>>
+  mayTake: (lane: Lane, agent: Agent | null) => boolean
+  nowMs: number
+}
+
+export type ListQuery = {
+  /** Id of the last command of the page before. */
+  cursor: string | null
+  limit: number
+  statuses: readonly string[] | null
+  types: readonly string[] | null
+  agentId: string | null
+  label: string | null
+  createdFromMs: number | null
+  createdToMs: number | null
+  /** Searched in id, payload and metadata, without regard to case in ASCII. */
+  text: string | null
+}
+
+export type LoggedEvent = {
+  seq: number
+  atMs: number
+  type: string
+  commandId: string | null
+  from: string | null
+  to: string | null
+  attempt: number | null
+  agentId: string | null
+  detail: unknown
+}
+
+export type KeptEvidence = { attemptId: string; agentId: string; verdict: string; outcome: unknown; receivedAtMs: number }
+
+/** Called after each commit that changed commands; a hint for waiting agents, never needed for correctness. */
+export type CommitListener = (changes: readonly Change[], rev: number) => void
+
+export interface Store {
+  /** What this database can do that the other cannot: `notify` tells commits of other servers too. */
+  readonly capabilities: { notify: boolean }
+
+  /**
+   * Stores a new command, and its idempotency key where there is one, in one transaction. Where the key exists nothing
+   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`.
+   */
+  submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
+
+  /** A command with its attempts, oldest first (the newest 1,000); undefined where there is none. */
+  get(commandId: string): Promise<{ command: Command; attempts: Attempt[] } | undefined>
+  /** Newest first; fewer than `limit` only at the end. */
+  list(query: ListQuery): Promise<Command[]>
+  events(commandId: string): Promise<LoggedEvent[]>
+  evidence(commandId: string): Promise<KeptEvidence[]>
+  agents(): Promise<{ agent: Agent; load: AgentLoad }[]>
+  serverState(): Promise<ServerState>
+
+  /** Runs `decide` on one command and stores what it answers; `null` stores nothing. Undefined where there is no such command. */
+  transition<D extends { change: Change | null }>(
+    operation: Operation,
+    commandId: string,
+    nowMs: number,
+    decide: (command: Command) => D,
+  ): Promise<D | undefined>
+
+  /** One agent's call: shows what the query names, stores what `decide` answers. No other call sees these commands meanwhile. */
+  lease<Answer>(query: LeaseQuery, decide: (turn: Turn) => TurnDecision<Answer>): Promise<{ answer: Answer; rev: number }>
+
+  /** As `transition`, on commands that are due (`dueAtMs` of the lifecycle), the most overdue first. Answers how many it looked at. */
+  sweepDue(nowMs: number, limit: number, decide: (command: Command) => Change | null): Promise<number>
+  /** As `transition`, on running commands whose lease is over, so that no renewal comes between look and decision. */
+  sweepLeases(nowMs: number, limit: number, decide: (command: Command) => Change | null): Promise<number>
+  /** When `sweepDue` has work next; null = nothing waits for a time. */
+  nextDueAtMs(): Promise<number | null>
+
+  /** Every lease runs anew from `nowMs`: at the server's start, since nobody could renew while it was away. */
+  rebaseLeases(nowMs: number): Promise<void>
+  /** Begins a new epoch: registrations are void, journals are asked for, nothing is handed out until they are in. */
+  beginEpoch(epoch: string, nowMs: number): Promise<void>
+  /** Ends recovery without the journals that are still awaited. False where there is no recovery. */
+  endRecovery(nowMs: number): Promise<boolean>
+  /** Forgets idempotency keys made before, at most `limit`; answers how many. */
+  pruneKeys(beforeMs: number, limit: number): Promise<number>
+
+  /** Rejects where the database cannot be read. */
+  check(): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,83 @@
+/**
+ * The two tables of codes. A code, once published, is never reused for another meaning.
+ * `docs/errors.md` is held against this file by a test, both ways.
+ */
+import { type Static, Type } from 'typebox'
+
+/** What the HTTP API answers where a request cannot be served. Callers branch on `code`; `message` is for people. */
+export const API_ERRORS = {
+  MALFORMED_REQUEST: [400, 'The bytes received are not a well-formed HTTP request.'],
+  MALFORMED_JSON: [400, 'The body is not acceptable JSON: bad syntax, bad UTF-8, nested too deep, or a lone surrogate.'],
+  INVALID_REQUEST: [400, 'A field of the body, path, query or header is missing, unknown, of the wrong type or out of range; `details` names each.'],
+  INVALID_IDEMPOTENCY_KEY: [400, 'Idempotency-Key must be 1 to 255 visible ASCII characters.'],
+  COMMAND_NOT_RUNNING: [400, 'A result was reported for a command that is not RUNNING.'],
+  NOT_YOUR_COMMAND: [400, 'A result was reported for a command that another agent holds, or one held through sync.'],
+  NOT_FOUND: [404, 'There is no such route.'],
+  COMMAND_NOT_FOUND: [404, 'There is no command with this id.'],
+  AGENT_NOT_FOUND: [404, 'There is no agent with this id.'],
+  METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
+  REQUEST_TIMEOUT: [408, 'The request did not arrive completely in time.'],
+  COMMAND_FINAL: [409, 'The command is COMPLETED or FAILED already: final is final.'],
+  NOT_REGISTERED: [409, 'This agent has to register before it syncs.'],
+  INCARNATION_SUPERSEDED: [409, 'A newer process of this agent has registered; this one must stop.'],
+  IDENTITY_CONFLICT: [409, 'Another agent, with another journal, holds this agent id and its lease is not over.'],
+  STALE_SYNC: [409, 'A later sync of this agent was answered already; nothing was changed, sync again with a new seq.'],
+  EPOCH_CHANGED: [409, 'The server was restored from a backup; the agent has to register again and show its journal.'],
+  BODY_TOO_LARGE: [413, 'The body is larger than this route accepts.'],
+  URI_TOO_LONG: [414, 'The URL or one of its parameters is too long.'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be application/json in UTF-8 without content encoding.'],
+  EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
+  MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'This Idempotency-Key was used with another body; `details` names the existing command.'],
+  PROTOCOL_UNSUPPORTED: [426, 'Agent and server have no protocol version in common.'],
+  HEADERS_TOO_LARGE: [431, 'The request headers are larger than 16 KiB.'],
+  INTERNAL: [500, 'A fault of the server; its log has the details under the requestId.'],
+  STORE_BUSY: [503, 'The database did not answer in time; nothing was changed, try again.'],
+  NO_SPACE: [503, 'The disk of the server is full; nothing was changed, try again.'],
+  SHUTTING_DOWN: [503, 'The server is stopping; try again.'],
+} as const satisfies Record<string, readonly [statusCode: number, meaning: string]>
+
+export type ApiErrorCode = keyof typeof API_ERRORS
+
+/** The one shape of every error answer. `details[].path` is a JSON pointer into the named part of the request. */
+export const ApiErrorBody = Type.Object({
+  statusCode: Type.Integer(),
+  error: Type.String({ description: 'The HTTP reason phrase' }),
+  code: Type.String(),
+  message: Type.String(),
+  details: Type.Optional(Type.Array(Type.Object({ path: Type.String(), message: Type.String() }))),
+  requestId: Type.String(),
+})
+export type ApiErrorBody = Static<typeof ApiErrorBody>
+
+/**
+ * Why a command FAILED or was CANCELLED (`error.code`), and whether another attempt may help (`retryable`, the default
+ * for `retry.retryOn`). An agent of the simple API may use codes of its own in the same form.
+ */
+export const FAILURE_CODES = {
+  INTERRUPTED: [true, 'The agent stopped after it had logged the start: the command may have run, its outcome is unknown.'],
+  LOST: [false, 'The agent that was granted the command never came back: the command may have run.'],
+  TIMED_OUT: [true, 'An attempt took longer than `timeoutMs`, or all of them longer than `totalTimeoutMs`.'],
+  EXPIRED: [false, 'The command was not started before `expiresAt`.'],
+  CANCELLED: [false, 'Somebody asked for the end of the command.'],
+  POISONED: [false, 'Several agents crashed on this command; it is not tried again.'],
+  NETWORK_ERROR: [true, 'The name did not resolve, or the connection was refused, reset, or closed too early.'],
+  HTTP_ERROR: [false, 'The answer was not HTTP that can be read: malformed, too many redirects, a bad encoding.'],
+  BLOCKED_ADDRESS: [false, 'The URL, or a redirect, leads to an address that the agent may not reach.'],
+  EXECUTION_FAILED: [false, 'An agent of the simple API reported an error without a code.'],
+  INTERNAL_ERROR: [false, 'A fault in the agent itself.'],
+} as const satisfies Record<string, readonly [retryable: boolean, meaning: string]>
+
+export type FailureCode = keyof typeof FAILURE_CODES
+
+/** A code of `FAILURE_CODES`, or an agent's own in the same form. */
+export const FAILURE_CODE_PATTERN = '^[A-Z][A-Z0-9_]{0,63}$'
+
+/** The `error` of a FAILED or CANCELLED command. */
+export const CommandError = Type.Object({
+  code: Type.String({ pattern: FAILURE_CODE_PATTERN }),
+  message: Type.String(),
+  retryable: Type.Boolean(),
+  details: Type.Optional(Type.Unknown()),
+})
+export type CommandError = Static<typeof CommandError>
