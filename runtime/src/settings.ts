@@ -1,4 +1,5 @@
 // What a setting is and how it gets its value. How settings are shown to people is in settings-text.ts.
+import { existsSync } from 'node:fs'
 
 interface SettingBase {
   /** The environment variable. */
@@ -106,13 +107,10 @@ export function readSettings<T extends SettingsTable>(
 
 /** Adds the variables of the file to `process.env`; those that are set already stay. False where there is no such file. */
 export function loadEnvFile(path: string): boolean {
-  try {
-    process.loadEnvFile(path)
-    return true
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
-    throw error
-  }
+  // Asked before, as Node 20 answers ENOENT for a file that is there but cannot be read, too.
+  if (!existsSync(path)) return false
+  process.loadEnvFile(path)
+  return true
 }
 
 // Not node:util parseArgs: it stops at the first problem when strict, and otherwise takes `--b` as the value of `--a`.

@@ -54,10 +54,12 @@ t.test('the steady clock', async (t) => {
   t.test('follows the drift that NTP corrects', async (t) => {
     const { now, sources, move } = createMachine()
     const clock = createSteadyClock(sources)
+    let mostApartMs = 0
     for (let minute = 0; minute < 1440; minute++) {
       move(60_000 * 1.0005, 60_000, 60_000)
-      t.ok(Math.abs(clock() - now.wallMs) <= 1) || t.bailout()
+      mostApartMs = Math.max(mostApartMs, Math.abs(clock() - now.wallMs))
     }
+    t.ok(mostApartMs <= 1, String(mostApartMs))
   })
 
   t.test('never goes back and keeps to its speed, whatever the wall clock does', async (t) => {
@@ -162,6 +164,7 @@ t.test('the lease clock', async (t) => {
       mostAheadMs = Math.max(mostAheadMs, aheadMs)
       lastMs = nowMs
     }
+    t.ok(lastMs >= realMs - 1)
   })
 
   t.test('runs on the real clocks by default', async (t) => {

@@ -81,13 +81,7 @@ const ALWAYS_REFUSED = rowsOf({
 const NOT_PUBLIC = rowsOf({
   'a loopback address': ['127.0.0.0/8', '::1/128'],
   'a private address': ['10.0.0.0/8', '100.64.0.0/10', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7', 'fec0::/10'],
-  'an address for documentation': [
-    '192.0.2.0/24',
-    '198.51.100.0/24',
-    '203.0.113.0/24',
-    '2001:db8::/32',
-    '3fff::/20',
-  ],
+  'an address for documentation': ['192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32', '3fff::/20'],
   // The last three are everything but 2000::/3, the only part of IPv6 given out as global unicast.
   'an address without a public route': [
     '192.0.0.0/24',

@@ -120,7 +120,7 @@ const isDeeperThan = (depthMax: number, value: unknown): boolean => {
 const withoutLoneSurrogates = (json: string): string =>
   json.replace(
     /\\u[dD][89abAB][\dA-Fa-f]{2}\\u[dD][c-fC-F][\dA-Fa-f]{2}|\\u[dD][89a-fA-F][\dA-Fa-f]{2}|\\./g,
-    (escape) => (escape.length === '\\ud800'.length ? '\\ufffd' : escape),
+    (match) => (match.length === '\\ud800'.length ? '\\ufffd' : match),
   )
 
 /** What the bytes say, and the reason where that is not JSON. */

@@ -3,6 +3,7 @@
  * hold addresses of the agent's network and are not passed on.
  */
 import type { FailureCode } from '@agent-executor/protocol'
+import { errors } from 'undici'
 import { Failure } from './failure.ts'
 
 const CLOSED: [FailureCode, string] = ['NETWORK_ERROR', 'connection closed before the answer was complete']
@@ -11,7 +12,7 @@ const UNREACHABLE: [FailureCode, string] = ['NETWORK_ERROR', 'host or network un
 
 const KNOWN = new Map<string, [FailureCode, string]>([
   ['UND_ERR_CONNECT_TIMEOUT', ['TIMED_OUT', 'connect timeout']],
-  ['ETIMEDOUT', ['TIMED_OUT', 'connect timeout']],
+  ['ETIMEDOUT', ['TIMED_OUT', 'connection timed out']],
   ['UND_ERR_HEADERS_TIMEOUT', ['TIMED_OUT', 'headers timeout']],
   ['UND_ERR_BODY_TIMEOUT', ['TIMED_OUT', 'body idle timeout']],
   ['ENOTFOUND', UNRESOLVED],
@@ -24,7 +25,6 @@ const KNOWN = new Map<string, [FailureCode, string]>([
   ['EPIPE', CLOSED],
   ['UND_ERR_SOCKET', CLOSED],
   ['UND_ERR_RES_CONTENT_LENGTH_MISMATCH', CLOSED],
-  ['HPE_INVALID_EOF_STATE', CLOSED],
   ['EHOSTUNREACH', UNREACHABLE],
   ['ENETUNREACH', UNREACHABLE],
   ['EADDRNOTAVAIL', UNREACHABLE],
@@ -36,16 +36,19 @@ const KNOWN = new Map<string, [FailureCode, string]>([
 
 const TLS = /^(ERR_TLS|ERR_SSL|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_CA|HOSTNAME_|EPROTO)/
 
+const malformed = (detail: string) => new Failure('HTTP_ERROR', `the answer is not well-formed HTTP: ${detail}`)
+
 export const failureOf = (error: unknown): Failure => {
   if (error instanceof Failure) return error
   const { code, message } = error as NodeJS.ErrnoException
-  if (typeof code !== 'string') return new Failure('INTERNAL_ERROR', 'a fault in the HTTP_GET_JSON executor')
-  const known = KNOWN.get(code)
-  // An interim answer nobody asked for (100, 101) has the code of a closed socket.
+  if (error instanceof errors.HTTPParserError) {
+    // Its code is undefined in undici 7; its message is a fixed sentence of the parser.
+    return message.includes('EOF') ? new Failure(...CLOSED) : malformed(message)
+  }
+  // An interim answer that nobody asked for (100, 101) has the code of a closed socket.
   if (code === 'UND_ERR_SOCKET' && message.startsWith('bad ')) return malformed(message)
+  if (typeof code !== 'string') return new Failure('INTERNAL_ERROR', `a fault in the executor: ${message}`)
+  const known = KNOWN.get(code)
   if (known) return new Failure(...known)
-  if (code.startsWith('HPE_')) return malformed(code)
   return new Failure('NETWORK_ERROR', TLS.test(code) ? `TLS failed (${code})` : `connection failed (${code})`)
 }
-
-const malformed = (detail: string) => new Failure('HTTP_ERROR', `the answer is not well-formed HTTP (${detail})`)

@@ -3,6 +3,7 @@
  * decides where the request goes lives in this file and in address-policy.ts.
  */
 import dns from 'node:dns'
+import { setMaxListeners } from 'node:events'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import {
   HTTP_REDIRECTS_MAX,
@@ -27,7 +28,8 @@ const WIRE_BYTES_MAX = 1_048_576
 const INTERIM_ANSWERS_MAX = 16
 
 /** Headers that say how this connection is used, which only the executor knows. The server refuses them at submit. */
-const OWN_HEADERS = /^(host|connection|content-length|transfer-encoding|accept-encoding|te|upgrade|expect|keep-alive|trailer|proxy-.*)$/
+const OWN_HEADERS =
+  /^(host|connection|content-length|transfer-encoding|accept-encoding|te|upgrade|expect|keep-alive|trailer|proxy-.*)$/
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
@@ -89,6 +91,8 @@ export const createHttpGetJsonExecutor = ({
     lookup(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, [])
       const addresses = Array.isArray(found) ? found : [{ address: found, family: isIP(found) }]
+      // node:net throws where nobody can catch it on a list without addresses.
+      if (addresses.length === 0) return callback(new Failure('NETWORK_ERROR', 'the host name does not resolve'), [])
       // One address that is refused refuses the name: which of them a retry would take is the name server's choice.
       const reasons = addresses.map(({ address }) => policy.refusalOfAddress(address, hostname))
       const reason = reasons.find((candidate) => candidate !== null)
@@ -171,6 +175,8 @@ export const createHttpGetJsonExecutor = ({
     async run(work, signal) {
       // Every ending goes through this controller: its abort is what closes sockets, whatever phase they are in.
       const end = new AbortController()
+      // Six hops add more listeners than the ten after which Node warns of a leak.
+      setMaxListeners(0, end.signal)
       const timeoutMs = work.payload.timeoutMs ?? HTTP_TIMEOUT_MS_DEFAULT
       const timer = setTimeout(
         () => end.abort(new Failure('TIMED_OUT', `no complete answer within ${timeoutMs} ms`)),

@@ -218,7 +218,8 @@ t.test('opens what the operator names', async (t) => {
   for (const address of ['10.1.2.3', '127.0.0.2', '::ffff:10.1.2.3', 'fd12::1']) {
     t.equal(policy.refusalOfAddress(address), null, address)
   }
-  for (const address of ['10.1.3.1', '127.0.0.1', 'fd13::1']) t.type(policy.refusalOfAddress(address), 'string', address)
+  for (const address of ['10.1.3.1', '127.0.0.1', 'fd13::1'])
+    t.type(policy.refusalOfAddress(address), 'string', address)
   t.equal(policy.refusalOfHost('wiki.internal.'), null)
   t.type(policy.refusalOfHost('x.wiki.internal'), 'string')
   t.equal(policy.refusalOfAddress('10.9.9.9', 'WIKI.internal'), null, 'an open name opens the address it resolves to')
@@ -240,7 +241,17 @@ t.test('opens what is always refused only to an entry that names it and nothing 
 })
 
 t.test('does not start with an allow list that it cannot read', async (t) => {
-  for (const entry of ['10.0.0.0/33', '10.0.0.0/', '10.0.0/8', '::/129', '10.0.0.0/-1', '10.0.0.0/8/8', '', '256.1.1.1', 'a b']) {
+  for (const entry of [
+    '10.0.0.0/33',
+    '10.0.0.0/',
+    '10.0.0/8',
+    '::/129',
+    '10.0.0.0/-1',
+    '10.0.0.0/8/8',
+    '',
+    '256.1.1.1',
+    'a b',
+  ]) {
     t.throws(() => createAddressPolicy({ allowPrivate: false, allow: [entry] }), /not an address/, `"${entry}"`)
   }
 })

@@ -2,13 +2,17 @@ import { getEventListeners, once } from 'node:events'
 import { createServer as createHttpServer, type RequestListener } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { LookupFunction } from 'node:net'
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
+import * as zlib from 'node:zlib'
 import { HTTP_BODY_BYTES_MAX, type HttpGetJsonResult } from '@agent-executor/protocol'
 import t, { type Test } from 'tap'
 import { createAddressPolicy } from '../../src/executors/address-policy.ts'
 import { createHttpGetJsonExecutor, type HttpGetJsonOptions } from '../../src/executors/http-get-json.ts'
-import { listen, listenRaw } from '../fixtures/loopback.ts'
+import { listen, listenRaw, reset } from '../fixtures/loopback.ts'
 import { cert, key } from '../fixtures/self-signed.ts'
+
+const { brotliCompressSync, deflateSync, gzipSync } = zlib
+// Node 22.15 and later.
+const { zstdCompressSync } = zlib as { zstdCompressSync?: (data: string | Buffer, options?: object) => Buffer }
 
 const lenient = createAddressPolicy({ allowPrivate: true, allow: [] })
 const strict = createAddressPolicy({ allowPrivate: false, allow: [] })
@@ -32,7 +36,7 @@ const run = (
 
 const resultOf = async (url: string, options?: Options): Promise<Partial<HttpGetJsonResult>> => {
   const ending = await run(url, options)
-  return ending.ok ? (ending.result as HttpGetJsonResult) : ending
+  return ending.ok ? (ending.result as HttpGetJsonResult) : { error: JSON.stringify(ending.error) }
 }
 
 const failure = (code: string, message: string | RegExp = /./, retryable?: boolean) => ({
@@ -44,7 +48,13 @@ const serve = (t: Test, listener: RequestListener, options?: { host?: string }) 
   listen(t, createHttpServer(listener), options)
 
 const serveBody = async (t: Test, body: string | Buffer, headers: Record<string, string> = {}, status = 200) =>
-  (await serve(t, (_, response) => response.writeHead(status, headers).end(body))).url
+  (
+    await serve(t, (_, response) => {
+      response.statusCode = status
+      response.setHeaders(new Map(Object.entries(headers)))
+      response.end(body)
+    })
+  ).url
 
 /** Writes the whole text on every connection, closes, and does not care what was asked. */
 const serveText = async (t: Test, text: string) => (await listenRaw(t, (socket) => socket.end(text))).url
@@ -61,10 +71,20 @@ const memoryGrowth = async (action: () => Promise<unknown>) => {
   return Math.max(most, process.memoryUsage.rss()) - before
 }
 
+/** Lets the client, which shares our event loop, read what has been sent. */
+const afterTurns = (turns: number, action: () => void) => {
+  setImmediate(() => (turns === 1 ? action() : afterTurns(turns - 1, action)))
+}
+
 const answering = (...answers: string[][]): LookupFunction & { calls: number } => {
   const lookup = ((_host, _options, callback) => {
     const addresses = answers[Math.min(lookup.calls++, answers.length - 1)] ?? []
-    setImmediate(() => callback(null, addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))))
+    setImmediate(() =>
+      callback(
+        null,
+        addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
+      ),
+    )
   }) as LookupFunction & { calls: number }
   lookup.calls = 0
   return lookup
@@ -76,7 +96,12 @@ t.test('an attempt that was cut off by a crash is interrupted, not resumed', asy
 
 t.test('large and endless bodies', async (t) => {
   const zeros = Buffer.alloc(50_000_000)
-  const bombs = { gzip: gzipSync(zeros), br: brotliCompressSync(zeros), 'gzip, gzip': gzipSync(gzipSync(zeros)) }
+  const bombs = {
+    gzip: gzipSync(zeros),
+    br: brotliCompressSync(zeros),
+    'gzip, gzip': gzipSync(gzipSync(zeros)),
+    ...(zstdCompressSync && { zstd: zstdCompressSync(zeros) }),
+  }
 
   for (const [encoding, bomb] of Object.entries(bombs)) {
     t.test(`a 50 MB bomb in ${encoding} is stopped at the cap without using its memory`, async (t) => {
@@ -281,8 +306,11 @@ t.test('bodies', async (t) => {
       body: nested(51_200),
       error: 'INVALID_JSON: nested deeper than 64 levels',
     })
-    t.match(await resultOf(await serveBody(t, nested(99_999))), { truncated: true, body: '['.repeat(full - 2400) })
-    t.match(await resultOf(await serveBody(t, '{"a":'.repeat(10_000) + '1' + '}'.repeat(10_000))), {
+    t.match(await resultOf(await serveBody(t, nested(99_999))), {
+      truncated: true,
+      body: '['.repeat(99_999) + ']'.repeat(full - 99_999),
+    })
+    t.match(await resultOf(await serveBody(t, `${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}`)), {
       error: 'INVALID_JSON: nested deeper than 64 levels',
     })
   })
@@ -339,6 +367,19 @@ t.test('bodies', async (t) => {
     }
   })
 
+  t.test(
+    'zstd is decoded, within a window of 8 MB',
+    { skip: !zstdCompressSync && 'this Node has no zstd' },
+    async (t) => {
+      if (!zstdCompressSync) return
+      const headers = { 'content-encoding': 'zstd' }
+      t.match(await resultOf(await serveBody(t, zstdCompressSync('{"a":1}'), headers)), { body: { a: 1 }, error: null })
+      // ZSTD_c_windowLog = 101; of 128 MB.
+      const wide = zstdCompressSync(Buffer.alloc(200_000_000), { params: { 101: 27 } })
+      t.match(await run(await serveBody(t, wide, headers)), failure('HTTP_ERROR', /does not decode/))
+    },
+  )
+
   t.test('encodings that are unknown, too many or broken fail the command', async (t) => {
     for (const [encoding, body, message] of [
       ['compress', 'x', 'the body has an encoding that was not asked for'],
@@ -374,17 +415,49 @@ t.test('servers that break the protocol', async (t) => {
       closed,
     ],
     ['does not speak HTTP', 'SSH-2.0-OpenSSH_9.9\r\n', failure('HTTP_ERROR', /not well-formed HTTP/, false)],
-    ['has two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}', failure('HTTP_ERROR')],
-    ['has a length and chunks', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', failure('HTTP_ERROR')],
+    ['has two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}', { ok: false }],
+    [
+      'has a length and chunks',
+      'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      { ok: false },
+    ],
     ['has a bad chunk size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', failure('HTTP_ERROR')],
-    ['switches protocols', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n', failure('HTTP_ERROR')],
+    [
+      'switches protocols',
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n',
+      failure('HTTP_ERROR'),
+    ],
     ['sends 100 unasked', 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{}', failure('HTTP_ERROR')],
-    ['floods with 1xx', 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(50_000), failure('HTTP_ERROR', 'too many interim answers')],
-    ['has headers of 1 MB', `HTTP/1.1 200 OK\r\nx: ${'x'.repeat(1_000_000)}\r\n\r\n`, failure('HTTP_ERROR', /headers are too large/)],
-    ['has 100,000 headers', `HTTP/1.1 200 OK\r\n${'x: y\r\n'.repeat(100_000)}\r\n`, failure('HTTP_ERROR', /headers are too large/)],
-    ['ends its body by closing', 'HTTP/1.1 200 OK\r\n\r\n{"a":1}', { ok: true, result: { body: { a: 1 }, error: null } }],
-    ['hints before it answers', `${'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n'.repeat(3)}HTTP/1.1 200 OK\r\n\r\n1`, { ok: true, result: { body: 1 } }],
-    ['answers twice', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2', { ok: true, result: { body: 1 } }],
+    [
+      'floods with 1xx',
+      'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(50_000),
+      failure('HTTP_ERROR', 'too many interim answers'),
+    ],
+    [
+      'has headers of 1 MB',
+      `HTTP/1.1 200 OK\r\nx: ${'x'.repeat(1_000_000)}\r\n\r\n`,
+      failure('HTTP_ERROR', /headers are too large/),
+    ],
+    [
+      'has 100,000 headers',
+      `HTTP/1.1 200 OK\r\n${'x: y\r\n'.repeat(100_000)}\r\n`,
+      failure('HTTP_ERROR', /headers are too large/),
+    ],
+    [
+      'ends its body by closing',
+      'HTTP/1.1 200 OK\r\n\r\n{"a":1}',
+      { ok: true, result: { body: { a: 1 }, error: null } },
+    ],
+    [
+      'hints before it answers',
+      `${'HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n'.repeat(3)}HTTP/1.1 200 OK\r\n\r\n1`,
+      { ok: true, result: { body: 1 } },
+    ],
+    [
+      'answers twice',
+      'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2',
+      { ok: true, result: { body: 1 } },
+    ],
   ] as const) {
     t.test(`one that ${name}`, async (t) => {
       t.match(await run(await serveText(t, text)), expected)
@@ -392,7 +465,7 @@ t.test('servers that break the protocol', async (t) => {
   }
 
   t.test('one that resets at once', async (t) => {
-    const server = await listenRaw(t, (socket) => socket.resetAndDestroy())
+    const server = await listenRaw(t, reset)
     t.match(await run(server.url), failure('NETWORK_ERROR', /closed/, true))
     t.equal(server.connections(), 1, 'it is not asked again')
   })
@@ -402,7 +475,7 @@ t.test('servers that break the protocol', async (t) => {
       const abort = new AbortController()
       const server = await listenRaw(t, (socket) => {
         socket.write(`HTTP/1.1 200 OK\r\n${framing}\r\n${framing.startsWith('T') ? '2\r\n{}\r\n' : '{}'}`, () =>
-          setImmediate(() => socket.resetAndDestroy()),
+          afterTurns(3, () => reset(socket)),
         )
       })
       t.match(await run(server.url, { signal: abort.signal }), closed)
@@ -430,7 +503,11 @@ t.test('servers that break the protocol', async (t) => {
   })
 
   t.test('a certificate that nobody trusts', async (t) => {
-    const server = await listen(t, createHttpsServer({ cert, key }, (_, r) => r.end('1')), { scheme: 'https' })
+    const server = await listen(
+      t,
+      createHttpsServer({ cert, key }, (_, r) => r.end('1')),
+      { scheme: 'https' },
+    )
     t.match(await run(server.url), failure('NETWORK_ERROR', 'TLS failed (DEPTH_ZERO_SELF_SIGNED_CERT)'))
   })
 
@@ -497,7 +574,10 @@ t.test('time and aborts', { jobs: 8 }, async (t) => {
     await server.drained()
   })
 
-  const phases: [string, (t: Test, reached: () => void) => Promise<{ url: string; drained(): Promise<void> } & Options>][] = [
+  const phases: [
+    string,
+    (t: Test, reached: () => void) => Promise<{ url: string; drained(): Promise<void> } & Options>,
+  ][] = [
     ['before the headers', (t, reached) => listenRaw(t, reached)],
     [
       'during the TLS handshake',
@@ -534,8 +614,7 @@ t.test('time and aborts', { jobs: 8 }, async (t) => {
       const abort = new AbortController()
       let abortedAt = 0
       const { url, drained, lookup } = await start(t, () => {
-        // A turn later, so that the client has seen what it was sent.
-        setImmediate(() => {
+        afterTurns(3, () => {
           abortedAt = performance.now()
           abort.abort()
         })
@@ -574,7 +653,7 @@ t.test('redirects', async (t) => {
 
   t.test('are followed five times, each on a new connection', async (t) => {
     const server = await redirecting(t, countdown)
-    t.match(await resultOf(`${server.url}/5`), { status: 200, body: ['/0'] })
+    t.match(await resultOf(`${server.url}/5`), { status: 200, body: ['/0', {}] })
     t.equal(server.connections(), 6)
   })
 
@@ -592,8 +671,8 @@ t.test('redirects', async (t) => {
 
   for (const status of [301, 302, 303, 307, 308]) {
     t.test(`of status ${status} are resolved against the URL they came from`, async (t) => {
-      const server = await redirecting(t, (path) => (path.startsWith('/a/') ? '../b?c#d' : undefined), status)
-      t.match(await resultOf(`${server.url}/a/x/y`), { status: 200, body: ['/a/b?c'] })
+      const server = await redirecting(t, (path) => (path === '/a/x/y' ? '../b?c#d' : undefined), status)
+      t.match(await resultOf(`${server.url}/a/x/y`), { status: 200, body: ['/a/b?c', {}] })
     })
   }
 

@@ -131,10 +131,9 @@ export function agentRoutes(app: App, context: Context): void {
     },
     async (request, reply) => {
       const gone = new AbortController()
-      request.raw.socket.once('close', () => gone.abort())
-      const signal = AbortSignal.any([gone.signal, context.stopping])
+      reply.raw.once('close', () => gone.abort())
       const waitMs = Math.min(WAIT_MS_MAX, request.query.timeoutMs ?? WAIT_MS_MAX)
-      const changed = await wakeups.wait(request.params.agentId, waitMs, signal)
+      const changed = await wakeups.wait(request.params.agentId, waitMs, gone.signal)
       reply.header('cache-control', 'no-store')
       if (!changed) return reply.status(204).send(null)
       return { rev: (await store.serverState()).rev }

@@ -1,0 +1,144 @@
+/**
+ * The control server as the agent sees it: one method a call. Every call has a deadline. Anything that is not a
+ * well-formed answer (a proxy's HTML page, half a body, a 500) is `Unreachable`: nothing is known and the caller asks
+ * again. Only an error in the server's own shape is `Refused`.
+ */
+import type {
+  HeartbeatRequest,
+  HeartbeatResponse,
+  RegisterRequest,
+  RegisterResponse,
+  SyncRequest,
+  SyncResponse,
+  WaitResponse,
+} from '@agent-executor/protocol'
+import * as protocol from '@agent-executor/protocol'
+import type { TSchema } from 'typebox'
+import Value from 'typebox/value'
+import { Agent, request } from 'undici'
+
+/** No answer, or none that can be believed. */
+export class Unreachable extends Error {
+  override name = 'Unreachable'
+}
+
+/** The server's own word that it will not. */
+export class Refused extends Error {
+  override name = 'Refused'
+  readonly code: string
+  readonly statusCode: number
+  readonly retryAfterMs: number | null
+  constructor(statusCode: number, code: string, message: string, retryAfterMs: number | null) {
+    super(message)
+    this.statusCode = statusCode
+    this.code = code
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+export type ControlServer = ReturnType<typeof createControlServer>
+
+/** A page of offers: a hundred of the largest payloads. */
+const ANSWER_BYTES_MAX = 128 * 1024 * 1024
+
+export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; timeoutMs?: number }) {
+  const base = new URL(url.endsWith('/') ? url : `${url}/`)
+  const dispatcher = new Agent({
+    connect: { timeout: 10_000 },
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+    keepAliveTimeout: 30_000,
+    maxResponseSize: ANSWER_BYTES_MAX,
+    connections: 4,
+    pipelining: 1,
+  })
+
+  const call = async <Answer>(
+    method: 'GET' | 'POST',
+    path: string,
+    schema: TSchema,
+    body: object | null,
+    limits: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Answer | null> => {
+    // By hand: AbortSignal.any on a signal that lives as long as the process keeps every combination alive.
+    const abort = new AbortController()
+    const stop = () => abort.abort()
+    const timer = setTimeout(stop, limits.timeoutMs)
+    limits.signal?.addEventListener('abort', stop)
+    if (limits.signal?.aborted) stop()
+    try {
+      const response = await request(new URL(path, base), {
+        dispatcher,
+        method,
+        signal: abort.signal,
+        headersTimeout: limits.timeoutMs,
+        headers: { accept: 'application/json', ...(body === null ? {} : { 'content-type': 'application/json' }) },
+        body: body === null ? null : JSON.stringify(body),
+      })
+      if (response.statusCode === 204) {
+        await response.body.dump()
+        return null
+      }
+      const text = await response.body.text()
+      const answer = parsed(text)
+      if (response.statusCode === 200 && Value.Check(schema, answer)) return answer as Answer
+      if (response.statusCode >= 400 && Value.Check(protocol.ApiErrorBody, answer)) {
+        const refusal = answer as protocol.ApiErrorBody
+        const retryAfterS = Number(response.headers['retry-after'])
+        throw new Refused(
+          response.statusCode,
+          refusal.code,
+          refusal.message,
+          Number.isFinite(retryAfterS) ? retryAfterS * 1000 : null,
+        )
+      }
+      throw new Unreachable(`status ${response.statusCode} with an answer that is not the control server's`)
+    } catch (error) {
+      if (error instanceof Refused || error instanceof Unreachable) throw error
+      const cause = error as Error & { code?: string }
+      throw new Unreachable(cause.code ?? cause.message, { cause: error })
+    } finally {
+      clearTimeout(timer)
+      limits.signal?.removeEventListener('abort', stop)
+    }
+  }
+
+  const agentPath = (agentId: string, name: string) => `agents/${encodeURIComponent(agentId)}/${name}`
+  const required = async <Answer>(answer: Promise<Answer | null>): Promise<Answer> => {
+    const value = await answer
+    if (value === null) throw new Unreachable('status 204 where an answer was due')
+    return value
+  }
+
+  return {
+    register: (body: RegisterRequest): Promise<RegisterResponse> =>
+      required(call<RegisterResponse>('POST', 'agents/register', protocol.RegisterResponse, body, { timeoutMs })),
+
+    sync: (agentId: string, body: SyncRequest): Promise<SyncResponse> =>
+      required(call<SyncResponse>('POST', agentPath(agentId, 'sync'), protocol.SyncResponse, body, { timeoutMs })),
+
+    heartbeat: (agentId: string, body: HeartbeatRequest, heartbeatTimeoutMs: number): Promise<HeartbeatResponse> =>
+      required(
+        call<HeartbeatResponse>('POST', agentPath(agentId, 'heartbeat'), protocol.HeartbeatResponse, body, {
+          timeoutMs: heartbeatTimeoutMs,
+        }),
+      ),
+
+    /** Resolves with true where something changed for this agent, false where the wait was in vain. */
+    wait: async (agentId: string, rev: number, signal: AbortSignal): Promise<boolean> =>
+      (await call<WaitResponse>('GET', `${agentPath(agentId, 'wait')}?rev=${rev}`, protocol.WaitResponse, null, {
+        timeoutMs: protocol.WAIT_MS_MAX + 10_000,
+        signal,
+      })) !== null,
+
+    close: (): Promise<void> => dispatcher.destroy(),
+  }
+}
+
+const parsed = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,51 @@
+/** The thread of `heartbeat.ts`. Its failures are silent: the main thread's syncs say the same aloud. */
+import { writeSync } from 'node:fs'
+import { parentPort, workerData } from 'node:worker_threads'
+import { createLeaseClock } from '@agent-executor/runtime'
+import { createControlServer } from '../client/control-server.ts'
+import { leaseEndsMs } from '../decide/lease.ts'
+import type { HeartbeatData, Registration } from './heartbeat.ts'
+import { sharedLease } from './shared-lease.ts'
+
+const data = workerData as HeartbeatData
+const lease = sharedLease(data.memory)
+const client = createControlServer({ url: data.serverUrl })
+
+// Both clocks count the same sources, each from its own start; the difference of the starts is taken once. 100 ms is the
+// tolerance of a lease clock, taken off so that this one is never behind.
+const ownClockMs = createLeaseClock()
+const elapsedMs = Number(process.hrtime.bigint() - data.clock.processNs) / 1e6
+const offsetMs = data.clock.leaseMs + elapsedMs + 100 - ownClockMs()
+const clockMs = () => ownClockMs() + offsetMs
+
+/** A main thread that has not run for so long never will: a supervisor can start the agent anew, and nothing is lost. */
+const STALLED_MS_MAX = 600_000
+const TICK_MS = 500
+
+let registration: Registration | undefined
+let stalledTicks = 0
+parentPort?.on('message', (message: Registration) => {
+  registration = message
+})
+
+const beat = async (): Promise<void> => {
+  if (registration === undefined) return
+  const { incarnation, epoch, leaseMs } = registration
+  const sentMs = clockMs()
+  if (sentMs < lease.endsMs() - (leaseMs * 2) / 3) return
+  const answer = await client.heartbeat(data.agentId, { incarnation, epoch }, Math.max(1000, leaseMs / 3))
+  if (answer.incarnation === registration.incarnation) lease.renewedByThread(leaseEndsMs(sentMs, answer.leaseMs))
+}
+
+const tick = (): void => {
+  // Counted in ticks of this thread: a process that was stopped as a whole is not a stalled one.
+  stalledTicks = clockMs() - lease.aliveAtMs() > STALLED_MS_MAX ? stalledTicks + 1 : 0
+  if (stalledTicks * TICK_MS > STALLED_MS_MAX) {
+    writeSync(2, 'agent: the main thread has not run for 10 minutes; killing the process\n')
+    process.kill(process.pid, 'SIGKILL')
+  }
+  beat()
+    .catch(() => {})
+    .finally(() => setTimeout(tick, TICK_MS))
+}
+tick()

@@ -1,0 +1,209 @@
+/**
+ * The agent's journal: one SQLite file, locked by one process, every commit fsynced. An entry goes
+ * ACCEPTED → STARTED → FINISHED → ACKED and is kept after the ack, since a slow old offer may still arrive. Decides
+ * nothing: `decide/` says what is written, this says that it is.
+ */
+import { fileURLToPath } from 'node:url'
+import type { AckVerdict, Offer, Outcome, OutcomeState } from '@agent-executor/protocol'
+import { closeSqliteFile, openSqliteFile } from '@agent-executor/runtime'
+import type { CrashPoint } from '../crash-points.ts'
+
+export type Phase = 'ACCEPTED' | 'STARTED' | 'FINISHED' | 'ACKED'
+
+export type Entry = {
+  attemptId: string
+  phase: Phase
+  offer: Offer
+  startedAtMs: number | null
+  outcomeState: OutcomeState | null
+  outcomeSha256: string | null
+  /** Size of the outcome's JSON text. */
+  outcomeBytes: number
+}
+
+export type Identity = {
+  agentId: string
+  journalId: string
+  incarnation: number
+  epoch: string | null
+  revSeen: number
+  logSeq: number
+  /** Registrations that were sent and never answered, newest last. */
+  nonces: string[]
+}
+
+export type Write =
+  | { type: 'accept'; offer: Offer; atMs: number }
+  | { type: 'start'; attemptId: string; atMs: number }
+  | { type: 'finish'; attemptId: string; outcome: Outcome; outcomeSha256: string; atMs: number }
+  | { type: 'ack'; attemptId: string; verdict: AckVerdict | 'dropped'; atMs: number }
+  /** An outcome that was acknowledged is asked for again. */
+  | { type: 'reopen'; attemptId: string }
+  | { type: 'seen'; rev: number }
+
+/** Registrations remembered at most; an older one would have to win after 16 lost answers in a row. */
+const NONCES_MAX = 16
+
+const MIGRATIONS = fileURLToPath(
+  new URL(
+    import.meta.url.includes('/dist/src/') ? '../../../sql/sqlite/migrations' : '../../sql/sqlite/migrations',
+    import.meta.url,
+  ),
+)
+
+export type Journal = ReturnType<typeof openJournal>
+
+/**
+ * Opens the journal, or makes one for `newAgentId`. Throws the errors of `openSqliteFile` where the file is locked by
+ * another process, damaged or read-only. Any later I/O error calls `onFatal`, which must not return.
+ */
+export function openJournal(options: {
+  file: string
+  newAgentId: string
+  newJournalId: string
+  nowMs: number
+  crashPoint?: (name: CrashPoint) => void
+}) {
+  const { crashPoint = () => {} } = options
+  const db = openSqliteFile({ file: options.file, migrations: MIGRATIONS, nowMs: options.nowMs })
+  const sql = {
+    identity: db.prepare('SELECT * FROM identity'),
+    create: db.prepare(
+      'INSERT INTO identity (id, agent_id, journal_id, incarnation, epoch, rev_seen, log_seq) VALUES (1, ?, ?, 0, NULL, 0, 0)',
+    ),
+    nonces: db.prepare('SELECT nonce FROM nonces ORDER BY number').pluck(),
+    addNonce: db.prepare('INSERT INTO nonces VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM nonces))'),
+    trimNonces: db.prepare('DELETE FROM nonces WHERE number <= (SELECT max(number) FROM nonces) - ?'),
+    clearNonces: db.prepare('DELETE FROM nonces'),
+    registered: db.prepare('UPDATE identity SET incarnation = ?, epoch = ?, rev_seen = ?'),
+    seen: db.prepare('UPDATE identity SET rev_seen = max(rev_seen, ?)'),
+    advance: db.prepare('UPDATE identity SET log_seq = log_seq + 1'),
+    open: db.prepare(
+      "SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE phase <> 'ACKED' ORDER BY attempt_id",
+    ),
+    get: db.prepare('SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?'),
+    outcome: db.prepare('SELECT outcome FROM entries WHERE attempt_id = ?').pluck(),
+    // An attempt that was dropped before it started may be offered again.
+    accept: db.prepare(
+      `INSERT INTO entries (attempt_id, phase, type, offer, accepted_at_ms) VALUES (?, 'ACCEPTED', ?, ?, ?)
+       ON CONFLICT (attempt_id) DO UPDATE SET phase = 'ACCEPTED', acked_at_ms = NULL, verdict = NULL`,
+    ),
+    start: db.prepare("UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'"),
+    finish: db.prepare(
+      `UPDATE entries SET phase = 'FINISHED', finished_at_ms = ?, outcome_state = ?, outcome = ?, outcome_sha256 = ?
+       WHERE attempt_id = ? AND phase IN ('ACCEPTED', 'STARTED')`,
+    ),
+    ack: db.prepare("UPDATE entries SET phase = 'ACKED', acked_at_ms = ?, verdict = ? WHERE attempt_id = ? AND phase <> 'ACKED'"),
+    reopen: db.prepare(
+      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL, verdict = NULL WHERE attempt_id = ? AND phase = 'ACKED' AND outcome IS NOT NULL",
+    ),
+    reopenAll: db.prepare(
+      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL, verdict = NULL WHERE phase = 'ACKED' AND outcome IS NOT NULL",
+    ),
+    prune: db.prepare(
+      `DELETE FROM entries WHERE attempt_id IN (
+         SELECT attempt_id FROM entries WHERE phase = 'ACKED' AND (acked_at_ms < :beforeMs OR acked_at_ms <= coalesce((
+           SELECT acked_at_ms FROM entries WHERE phase = 'ACKED' ORDER BY acked_at_ms DESC LIMIT 1 OFFSET :rowsMax
+         ), -1)) LIMIT :limit)`,
+    ),
+  }
+  if (sql.identity.get() === undefined) sql.create.run(options.newAgentId, options.newJournalId)
+
+  const written = {
+    accept: ({ offer, atMs }: Extract<Write, { type: 'accept' }>) =>
+      sql.accept.run(offer.attemptId, offer.type, JSON.stringify(offer), atMs),
+    start: ({ attemptId, atMs }: Extract<Write, { type: 'start' }>) => {
+      if (sql.start.run(atMs, attemptId).changes !== 1) throw new Error(`attempt ${attemptId} cannot be started`)
+    },
+    finish: ({ attemptId, outcome, outcomeSha256, atMs }: Extract<Write, { type: 'finish' }>) =>
+      sql.finish.run(atMs, outcome.state, JSON.stringify(outcome), outcomeSha256, attemptId),
+    ack: ({ attemptId, verdict, atMs }: Extract<Write, { type: 'ack' }>) => sql.ack.run(atMs, verdict, attemptId),
+    reopen: ({ attemptId }: Extract<Write, { type: 'reopen' }>) => sql.reopen.run(attemptId),
+    seen: ({ rev }: Extract<Write, { type: 'seen' }>) => sql.seen.run(rev),
+  } as const
+  const steps = ['accept', 'start', 'finish', 'ack'] as const
+
+  return {
+    identity(): Identity {
+      const row = sql.identity.get() as Record<string, unknown>
+      return {
+        agentId: row['agent_id'] as string,
+        journalId: row['journal_id'] as string,
+        incarnation: row['incarnation'] as number,
+        epoch: row['epoch'] as string | null,
+        revSeen: row['rev_seen'] as number,
+        logSeq: row['log_seq'] as number,
+        nonces: sql.nonces.all() as string[],
+      }
+    },
+
+    /** A registration is about to be sent. */
+    registering(nonce: string): void {
+      db.transaction(() => {
+        sql.addNonce.run(nonce)
+        sql.trimNonces.run(NONCES_MAX)
+      }).immediate()
+    },
+
+    /** It was answered. In a new epoch the revisions seen before mean nothing. */
+    registered(answer: { incarnation: number; epoch: string; rev: number }): void {
+      db.transaction(() => {
+        sql.registered.run(answer.incarnation, answer.epoch, answer.rev)
+        sql.clearNonces.run()
+      }).immediate()
+    },
+
+    /** Everything in one commit, durable when this returns. */
+    write(writes: readonly Write[]): void {
+      if (writes.length === 0) return
+      const touched = steps.filter((step) => writes.some(({ type }) => type === step))
+      db.transaction(() => {
+        for (const write of writes) written[write.type](write as never)
+        sql.advance.run()
+        for (const step of touched) crashPoint(`${step}.before-commit`)
+      }).immediate()
+      for (const step of touched) crashPoint(`${step}.after-commit`)
+    },
+
+    /** Every entry the server has not acknowledged. */
+    open(): Entry[] {
+      return (sql.open.all() as Row[]).map(entryOf)
+    },
+
+    get(attemptId: string): Entry | undefined {
+      const row = sql.get.get(attemptId) as Row | undefined
+      return row && entryOf(row)
+    },
+
+    outcome(attemptId: string): Outcome | undefined {
+      const text = sql.outcome.get(attemptId) as string | null | undefined
+      return text ? (JSON.parse(text) as Outcome) : undefined
+    },
+
+    /** The server was restored from a backup: it may have forgotten what it acknowledged. */
+    reopenAll(): void {
+      sql.reopenAll.run()
+    },
+
+    /** Forgets acknowledged entries older than `beforeMs`, and the oldest beyond `rowsMax`; at most `limit` a call. Answers how many. */
+    prune(beforeMs: number, rowsMax: number, limit: number): number {
+      return sql.prune.run({ beforeMs, rowsMax, limit }).changes
+    },
+
+    close(): void {
+      closeSqliteFile(db)
+    },
+  }
+}
+
+type Row = Record<string, unknown>
+
+const entryOf = (row: Row): Entry => ({
+  attemptId: row['attempt_id'] as string,
+  phase: row['phase'] as Phase,
+  offer: JSON.parse(row['offer'] as string) as Offer,
+  startedAtMs: row['started_at_ms'] as number | null,
+  outcomeState: row['outcome_state'] as OutcomeState | null,
+  outcomeSha256: row['outcome_sha256'] as string | null,
+  outcomeBytes: row['outcome_bytes'] as number,
+})

@@ -1,0 +1,154 @@
+#!/usr/bin/env node
+/** The agent as a process: reads the settings, opens the journal, runs, drains on a signal. */
+import { randomBytes } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { COMMAND_TYPES } from '@agent-executor/protocol'
+import {
+  createCrashPoints,
+  createLeaseClock,
+  createLogger,
+  EXIT,
+  helpText,
+  loadEnvFile,
+  printableSettings,
+  readSettings,
+  refuseInProduction,
+  SettingsError,
+} from '@agent-executor/runtime'
+import { v7 as uuidv7 } from 'uuid'
+import { type AgentEnd, createAgent } from './agent.ts'
+import { createControlServer } from './client/control-server.ts'
+import { SETTINGS } from './config.ts'
+import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
+import { createAddressPolicy } from './executors/address-policy.ts'
+import { createDelayExecutor } from './executors/delay.ts'
+import type { Executor } from './executors/executor.ts'
+import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
+import { startHeartbeat } from './heartbeat/heartbeat.ts'
+import { openJournal } from './journal/journal.ts'
+
+const require = createRequire(import.meta.url)
+const { version } = require('@agent-executor/agent/package.json') as { version: string }
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
+
+const fail = (message: string, code: number): never => {
+  process.stderr.write(`agent: ${message}\n`)
+  process.exit(code)
+}
+
+const argv = process.argv.slice(2)
+if (argv.includes('--help')) {
+  const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(22)} ${meaning}`)
+  const lines = ['', 'Crash points (development, --crash-at=<point>[:n]):', ...points]
+  process.stdout.write(helpText(`agent ${version}`, 'node agent/dist/src/main.js [flags]', SETTINGS, lines))
+  process.exit(0)
+}
+
+const { settings, slots, warnings } = (() => {
+  try {
+    loadEnvFile(resolve('.env'))
+    const read = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
+    refuseInProduction(read.values, process.env)
+    return { settings: read.values, slots: slotsOf(read.values.slots), warnings: read.warnings }
+  } catch (error) {
+    if (error instanceof SettingsError) return fail(error.message, EXIT.config)
+    throw error
+  }
+})()
+if (argv.includes('--print-config')) {
+  process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
+  process.exit(0)
+}
+
+const logger = createLogger({ name: 'agent', level: settings.logLevel, ...(settings.logFile ? { file: settings.logFile } : {}) })
+for (const warning of warnings) logger.warn(warning)
+const crashPoints = createCrashPoints({
+  names: CRASH_POINT_NAMES,
+  crashAt: settings.crashAt,
+  randomFailures: settings.randomFailures,
+  randomSeed: settings.randomSeed,
+  killAfterS: settings.killAfterS,
+  log: logger,
+})
+const fatal = (error: unknown): never => {
+  logger.fatal({ err: error }, 'the journal cannot be trusted any more')
+  return process.exit(EXIT.io)
+}
+process.on('uncaughtException', (error) => {
+  logger.fatal({ err: error }, 'uncaught')
+  process.exit(1)
+})
+
+const dataDir = settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
+const file = join(dataDir, 'idempotency.db')
+const journal = (() => {
+  try {
+    const newAgentId = settings.agentId || `agent-${randomBytes(4).toString('hex')}`
+    return openJournal({ file, newAgentId, newJournalId: uuidv7(), nowMs: Date.now(), crashPoint: crashPoints.at })
+  } catch (error) {
+    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+  }
+})()
+const { agentId } = journal.identity()
+if (settings.agentId !== '' && settings.agentId !== agentId)
+  fail(`${file} is the journal of agent ${agentId}, not of ${settings.agentId}: choose another DATA_DIR.`, EXIT.config)
+
+const leaseClockMs = createLeaseClock()
+const client = createControlServer({ url: settings.serverUrl })
+const heartbeat = startHeartbeat({
+  serverUrl: settings.serverUrl,
+  agentId,
+  leaseClockMs,
+  onError: (error) => logger.error({ err: error }, 'the heartbeat thread failed'),
+})
+const policy = createAddressPolicy({ allowPrivate: settings.httpAllowPrivate === 'true', allow: settings.httpAllow })
+const agent = createAgent({
+  journal,
+  client,
+  heartbeat,
+  executors: [createDelayExecutor({ nowMs: Date.now }), createHttpGetJsonExecutor({ policy })] as Executor[],
+  slots,
+  labels: settings.labels,
+  version,
+  pollIntervalMs: settings.pollIntervalMs,
+  retention: { ms: settings.journalRetentionMs, rowsMax: settings.journalRowsMax },
+  nowMs: Date.now,
+  leaseClockMs,
+  random: Math.random,
+  newId: () => uuidv7(),
+  crashPoint: crashPoints.at,
+  logger,
+  onFatal: fatal,
+})
+
+let signals = 0
+const onSignal = (signal: string): void => {
+  signals += 1
+  logger.info({ signal }, signals === 1 ? 'draining' : 'stopping now')
+  if (signals === 1) void agent.drain(settings.drainMs)
+  else agent.stop()
+}
+process.on('SIGTERM', onSignal)
+process.on('SIGINT', onSignal)
+
+logger.info({ agentId, serverUrl: settings.serverUrl, file, version }, 'agent started')
+const end = await agent.run()
+await heartbeat.stop()
+await client.close()
+journal.close()
+logger.info({ end }, 'agent stopped')
+process.exit({ drained: EXIT.ok, superseded: EXIT.superseded, unsupported: EXIT.config }[end satisfies AgentEnd])
+
+/** `10` gives every type ten; `DELAY=100,HTTP_GET_JSON=10` names them; a type not named has none. */
+function slotsOf(list: readonly string[]): Record<string, number> {
+  const slots: Record<string, number> = {}
+  for (const item of list) {
+    const [name = '', count] = item.split('=')
+    if (count === undefined) for (const type of COMMAND_TYPES) slots[type] = Number(name)
+    else if ((COMMAND_TYPES as readonly string[]).includes(name)) slots[name] = Number(count)
+    else throw new SettingsError([`SLOTS: ${name} is not a command type (${COMMAND_TYPES.join(', ')})`])
+  }
+  return slots
+}
