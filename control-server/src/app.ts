@@ -7,7 +7,7 @@ import type { App, Context } from './http/context.ts'
 import { ApiError, installErrors } from './http/errors.ts'
 import { installHostCheck } from './http/host-check.ts'
 import { installJsonBody } from './http/json-body.ts'
-import { answerClientError, installExpectation } from './http/raw-errors.ts'
+import { answerClientError, installRawAnswers } from './http/raw-errors.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { commandRoutes } from './http/routes/commands.ts'
 import { healthRoutes } from './http/routes/health.ts'
@@ -19,18 +19,24 @@ export type AppOptions = Context & {
   connectionsMax: number
   /** Host headers to accept; null = any. */
   hosts: readonly string[] | null
+  /** How long a request may take to arrive, in milliseconds: its headers, and all of it. */
+  arrival?: { headersMs: number; requestMs: number; checkMs: number }
 }
 
+const ARRIVAL = { headersMs: 10_000, requestMs: 30_000, checkMs: 1000 }
+
 export function buildApp(options: AppOptions): App {
+  const { headersMs, requestMs, checkMs } = options.arrival ?? ARRIVAL
   const app = fastify({
     loggerInstance: options.logger,
     disableRequestLogging: true,
     genReqId: () => randomUUID(),
     bodyLimit: options.limits.bodyBytesMax,
     // 0 by default, which lets a body trickle in for ever.
-    requestTimeout: 30_000,
+    requestTimeout: requestMs,
     keepAliveTimeout: 72_000,
-    forceCloseConnections: true,
+    // Requests in flight are answered; whoever closes the app decides how long to wait for them.
+    forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
     frameworkErrors: (error, request, reply) => {
@@ -38,21 +44,33 @@ export function buildApp(options: AppOptions): App {
       return app.errorHandler(error, request, reply)
     },
     clientErrorHandler: (error, socket) => answerClientError(error, socket as Socket, randomUUID()),
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 1000, maxHeaderSize: 16_384 },
+    http: {
+      headersTimeout: headersMs,
+      connectionsCheckingInterval: checkMs,
+      maxHeaderSize: 16_384,
+      // Checked with the rest of Host.
+      requireHostHeader: false,
+    },
   }).withTypeProvider<TypeBoxTypeProvider>() as App
   app.server.maxConnections = options.connectionsMax
-  installExpectation(app.server, randomUUID)
+  installRawAnswers(app.server, randomUUID)
 
   installErrors(app as unknown as FastifyInstance)
   installValidation(app as unknown as FastifyInstance)
   installJsonBody(app as unknown as FastifyInstance)
-  if (options.hosts !== null) installHostCheck(app as unknown as FastifyInstance, options.hosts)
+  installHostCheck(app as unknown as FastifyInstance, options.hosts)
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-content-type-options', 'nosniff')
     reply.header('x-request-id', request.id)
-    if (options.stopping.aborted && !request.url.startsWith('/readyz'))
+    const isProbe = request.routeOptions.url === '/readyz' || request.routeOptions.url === '/livez'
+    if (options.stopping.aborted && !isProbe)
       throw new ApiError('SHUTTING_DOWN', undefined, { headers: { 'retry-after': '2', connection: 'close' } })
+  })
+
+  // A connection that is kept alive would keep the stopping server waiting for its next request.
+  app.addHook('onSend', async (_request, reply) => {
+    if (options.stopping.aborted) reply.header('connection', 'close')
   })
 
   healthRoutes(app, options)

@@ -113,21 +113,11 @@ const isDeeperThan = (depthMax: number, value: unknown): boolean => {
   return false
 }
 
-/**
- * JSON can name half a surrogate pair (`"\ud800"`), which no UTF-8 text can hold: the control server would refuse the
- * whole report. It becomes U+FFFD, as other undecodable text does.
- */
-const withoutLoneSurrogates = (json: string): string =>
-  json.replace(
-    /\\u[dD][89abAB][\dA-Fa-f]{2}\\u[dD][c-fC-F][\dA-Fa-f]{2}|\\u[dD][89a-fA-F][\dA-Fa-f]{2}|\\./g,
-    (match) => (match.length === '\\ud800'.length ? '\\ufffd' : match),
-  )
-
 /** What the bytes say, and the reason where that is not JSON. */
 const parse = (text: string): { body: JsonValue; error: string | null } => {
   let value: JsonValue
   try {
-    value = JSON.parse(withoutLoneSurrogates(text))
+    value = JSON.parse(text)
   } catch {
     return { body: text, error: 'INVALID_JSON: the body is not JSON' }
   }

@@ -34,6 +34,9 @@ const FRAMEWORK_CODES: Readonly<Record<string, ApiErrorCode>> = {
 }
 
 const DETAILS_MAX = 20
+/** Messages and paths hold what the caller sent, which may be a key of a megabyte. */
+const CHARACTERS_MAX = 500
+const shortened = (text: string): string => text.slice(0, CHARACTERS_MAX)
 /** A client that finds the server busy should come back after this. */
 const RETRY_AFTER_S = '2'
 
@@ -43,11 +46,13 @@ export const errorBody = (code: ApiErrorCode, message: string, requestId: string
     statusCode,
     error: STATUS_CODES[statusCode] ?? 'Error',
     code,
-    message,
-    ...(details === undefined ? {} : { details: details.slice(0, DETAILS_MAX) }),
+    message: shortened(message),
+    ...(details === undefined ? {} : { details: details.slice(0, DETAILS_MAX).map(shortDetail) }),
     requestId,
   }
 }
+
+const shortDetail = ({ path, message }: Detail): Detail => ({ path: shortened(path), message: shortened(message) })
 
 const toApiError = (error: FastifyError | Error): ApiError | null => {
   if (error instanceof ApiError) return error
@@ -59,7 +64,10 @@ const toApiError = (error: FastifyError | Error): ApiError | null => {
     return new ApiError('INVALID_REQUEST', first === undefined ? undefined : `${first.path} ${first.message}`, { details })
   }
   const code = 'code' in error ? FRAMEWORK_CODES[error.code] : undefined
-  return code === undefined ? null : new ApiError(code)
+  if (code !== undefined) return new ApiError(code)
+  // Whatever else Fastify or Node blames on the caller.
+  const blamed = 'statusCode' in error && error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
+  return blamed ? new ApiError('MALFORMED_REQUEST') : null
 }
 
 type AjvError = NonNullable<FastifyError['validation']>[number]
@@ -67,7 +75,8 @@ type AjvError = NonNullable<FastifyError['validation']>[number]
 /** One entry a fault: where (a JSON pointer into the body, or `query/…`, `params/…`, `headers/…`) and what. */
 const validationDetails = (errors: readonly AjvError[], context: string): Detail[] => {
   const where = context === 'body' ? '' : context === 'querystring' ? 'query' : context
-  const details = errors.map(({ instancePath, keyword, params, message }) => {
+  // A body of a megabyte may have 100,000 faults.
+  const details = errors.slice(0, DETAILS_MAX * 2).map(({ instancePath, keyword, params, message }) => {
     const given = params as Record<string, unknown>
     const named = (property: unknown) => `${where}${instancePath}/${String(property).slice(0, 200)}`
     if (keyword === 'required') return { path: named(given['missingProperty']), message: 'is required' }

@@ -1,6 +1,7 @@
 /**
- * Without keys the server trusts whoever can reach it, and a page in a browser on the same machine can: by a name of its
- * own that resolves to 127.0.0.1. Such a request carries that name in `Host`, and is refused.
+ * Whom a request is meant for. Without keys the server trusts whoever can reach it, and a page in a browser on the same
+ * machine can: by a name of its own that resolves to 127.0.0.1. Such a request carries that name in `Host`, and is
+ * refused.
  */
 import { isIP } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -9,13 +10,21 @@ import { ApiError } from './errors.ts'
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 
-/** Only for a server that listens on loopback; elsewhere the names it goes by are the operator's business. */
-export function installHostCheck(app: FastifyInstance, allowed: readonly string[]): void {
-  app.addHook('onRequest', async (request) => {
-    // HTTP/1.0 has no Host; Node has refused its absence, or two of them, in 1.1 already.
-    const header = request.headers.host
-    if (header === undefined) return
-    const name = hostName(header)
+/**
+ * `allowed` are the names besides those of loopback; null = any, for a server that listens elsewhere: the names it goes
+ * by are the operator's business.
+ */
+export function installHostCheck(app: FastifyInstance, allowed: readonly string[] | null): void {
+  app.addHook('onRequest', async ({ raw }) => {
+    // `http://name/path` is how one asks a proxy; its name would have to be checked in place of Host.
+    if (!raw.url?.startsWith('/')) throw new ApiError('MALFORMED_REQUEST', 'The request target must be a path.')
+    // Node would answer without a body where Host is missing, and use the first where there are two.
+    const hosts = raw.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host')
+    const isOld = raw.httpVersion === '1.0'
+    if (hosts.length > 1 || (hosts.length === 0 && !isOld))
+      throw new ApiError('MALFORMED_REQUEST', 'The request must have one Host header.')
+    if (allowed === null || raw.headers.host === undefined) return
+    const name = hostName(raw.headers.host)
     if (name === null || !(isLoopback(name) || allowed.includes(name))) throw new ApiError('MISDIRECTED_HOST')
   })
 }

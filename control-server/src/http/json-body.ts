@@ -1,21 +1,26 @@
 /**
  * Reading JSON bodies. Stricter than `JSON.parse`: a body of 10 KB that nests 5,000 arrays parses, passes the open parts
  * of a schema, and then overflows `JSON.stringify`; a lone surrogate cannot be stored, so it would come back as
- * something else. Of equal keys in one object the last wins, as JSON.parse has it.
+ * something else. Of equal keys in one object the last wins, as JSON.parse has it; a byte order mark is passed over.
+ *
+ * Reports of finished work are cleaned where submissions are refused: the work is done, and the agent that reports it
+ * only passes on what a stranger's server answered. A refusal would come again with every repetition.
  */
-import { checkJson } from '@agent-executor/runtime'
+import { checkJson, storableJson } from '@agent-executor/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import secureJson from 'secure-json-parse'
 import { ApiError } from './errors.ts'
 
-/** Deep enough for every route; `routeOptions.config.depthMax` allows more where results travel. */
+/** Deep enough for every submission. */
 const DEPTH_MAX = 32
 const KEYS_MAX = 100_000
+/** What a report holds below this depth becomes text. */
+const REPORT_DEPTH_MAX = 120
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** How deep the JSON body may nest. */
-    depthMax?: number
+    /** The body brings results: what cannot be stored is cleaned out of it, not refused. */
+    report?: boolean
   }
 }
 
@@ -28,23 +33,27 @@ export function installJsonBody(app: FastifyInstance): void {
     if ((request.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
       throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
     if (bytes.length === 0) return undefined
-    const value = parse(bytes)
-    const fault = checkJson(value, { depthMax: request.routeOptions.config.depthMax ?? DEPTH_MAX, keysMax: KEYS_MAX })
+    const isReport = request.routeOptions.config.report ?? false
+    const value = parse(bytes, isReport)
+    if (isReport) return storableJson(value, { bytesMax: Number.POSITIVE_INFINITY, depthMax: REPORT_DEPTH_MAX }).value
+    const fault = checkJson(value, { depthMax: DEPTH_MAX, keysMax: KEYS_MAX })
     if (fault !== null)
       throw new ApiError('MALFORMED_JSON', `${fault.path || '/'} ${fault.message}`, { details: [fault] })
     return value
   })
 }
 
-const parse = (bytes: Buffer): unknown => {
+const parse = (bytes: Buffer, isReport: boolean): unknown => {
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    text = new TextDecoder('utf-8', { fatal: !isReport }).decode(bytes)
   } catch {
     throw new ApiError('MALFORMED_JSON', 'The body is not valid UTF-8.')
   }
   try {
-    return secureJson.parse(text, { protoAction: 'error', constructorAction: 'error' })
+    // A result may have such keys: they are kept as data, and nothing here merges a report into an object.
+    const action = isReport ? 'ignore' : 'error'
+    return secureJson.parse(text, { protoAction: action, constructorAction: action })
   } catch (error) {
     const message = error instanceof Error ? error.message.slice(0, 200) : 'bad syntax'
     throw new ApiError('MALFORMED_JSON', `The body is not JSON: ${message}`)

@@ -22,7 +22,7 @@ import { commandOfOffer } from '../../lifecycle/submission.ts'
 import { answerSync } from '../../lifecycle/sync.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { RESULT_DEPTH_MAX } from './simple-api.ts'
+import { keptOutcome } from '../outcome.ts'
 
 const AgentIdParams = Type.Object({ agentId: Id })
 
@@ -60,12 +60,12 @@ export function agentRoutes(app: App, context: Context): void {
     '/agents/:agentId/sync',
     {
       bodyLimit: limits.syncBytesMax,
-      config: { depthMax: RESULT_DEPTH_MAX + 20 },
+      config: { report: true },
       schema: { params: AgentIdParams, body: SyncRequest, response: { 200: SyncResponse } },
     },
     async (request) => {
       const { agentId } = request.params
-      const sync = request.body as SyncRequest
+      const sync = withKeptOutcomes(request.body as SyncRequest, limits.resultBytesMax)
       const now = nowMs()
       wakeups.syncing(agentId)
       let synced: Agent | undefined
@@ -155,6 +155,13 @@ export function agentRoutes(app: App, context: Context): void {
     },
   )
 }
+
+const withKeptOutcomes = (sync: SyncRequest, bytesMax: number): SyncRequest => ({
+  ...sync,
+  held: sync.held.map((item) =>
+    item.outcome === undefined ? item : { ...item, outcome: keptOutcome(item.outcome, bytesMax) },
+  ),
+})
 
 const unmet = (want: Readonly<Record<string, number>>, offers: readonly { type: string }[]): Record<string, number> => {
   const left: Record<string, number> = { ...want }

@@ -39,15 +39,18 @@ const ListParameters = Type.Object(
     label: Type.Optional(Label),
     createdFrom: Type.Optional(Instant),
     createdTo: Type.Optional(Instant),
-    text: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    // SQLite's text functions end at a NUL.
+    text: Type.Optional(Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\0]*$' })),
     fields: Fields,
   },
   { additionalProperties: false },
 )
 
-const CancelBody = Type.Optional(
+/** May be absent altogether, which Fastify shows to the schema as null. */
+const CancelBody = Type.Union([
   Type.Object({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 1000 })) }, { additionalProperties: false }),
-)
+  Type.Null(),
+])
 
 const EventRecord = Type.Object({
   seq: Type.Integer(),
@@ -80,9 +83,9 @@ export function commandRoutes(app: App, context: Context): void {
     async (request, reply) => {
       const now = nowMs()
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
-      const problems = submissionProblems(request.body, now)
       // A replay is answered as the first time was, though its deadline may have passed since.
-      if (problems.length > 0 && !(key !== null && problems.every(({ path }) => path === '/expiresAt')))
+      const problems = submissionProblems(request.body, key === null ? now : Number.NEGATIVE_INFINITY)
+      if (problems.length > 0)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
       const submitted = await store.submit(commandOf(request.body, newId(), now), key)
       if (submitted.outcome === 'conflict')
@@ -123,8 +126,8 @@ export function commandRoutes(app: App, context: Context): void {
         types: names(query.type),
         agentId: query.agentId ?? null,
         label: query.label ?? null,
-        createdFromMs: query.createdFrom === undefined ? null : Date.parse(query.createdFrom),
-        createdToMs: query.createdTo === undefined ? null : Date.parse(query.createdTo),
+        createdFromMs: timeOf('createdFrom', query.createdFrom),
+        createdToMs: timeOf('createdTo', query.createdTo),
         text: query.text ?? null,
       } satisfies ListQuery)
       const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
@@ -212,12 +215,20 @@ const idempotencyKey = (header: string | string[] | undefined, body: unknown): I
 
 const commandIdOf = (cursor: string): string => {
   const id = Buffer.from(cursor, 'base64url').toString('utf8')
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id))
-    throw new ApiError('INVALID_REQUEST', 'query/cursor is not one that this server made', {
-      details: [{ path: 'query/cursor', message: 'is not one that this server made' }],
-    })
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) throw invalidQuery('cursor', 'is not one that this server made')
   return id
 }
+
+const timeOf = (name: string, text: string | undefined): number | null => {
+  if (text === undefined) return null
+  const timeMs = Date.parse(text)
+  // The format allows a leap second.
+  if (Number.isNaN(timeMs)) throw invalidQuery(name, 'must be a date that exists')
+  return timeMs
+}
+
+const invalidQuery = (name: string, message: string): ApiError =>
+  new ApiError('INVALID_REQUEST', `query/${name} ${message}`, { details: [{ path: `query/${name}`, message }] })
 
 const pick = (record: CommandRecord, fields: readonly string[]): Partial<CommandRecord> =>
   Object.fromEntries(Object.entries(record).filter(([name]) => fields.includes(name)))

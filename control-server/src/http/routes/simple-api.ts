@@ -3,16 +3,14 @@
  * HTTP does not expect of it; kept for the clients that exist (docs/adr/0001), never cached, and without HEAD.
  */
 import { COMMAND_TYPES, CommandRecord, Id, SimpleReport } from '@agent-executor/protocol'
-import { canonicalJson, sha256, storableJson } from '@agent-executor/runtime'
+import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import { Type } from 'typebox'
 import { commandRecord } from '../../lifecycle/record.ts'
 import { nextCommand, outcomeOf, simpleReport } from '../../lifecycle/simple-api.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { keptOutcome } from '../outcome.ts'
 import { CommandIdParams } from './commands.ts'
-
-/** Results may nest deeper than what clients submit. */
-export const RESULT_DEPTH_MAX = 100
 
 export function simpleApiRoutes(app: App, context: Context): void {
   const { store, policy, limits, nowMs } = context
@@ -50,11 +48,16 @@ export function simpleApiRoutes(app: App, context: Context): void {
     },
   )
 
+  // Without it, HEAD would find the route of a command with the id "next".
+  app.head('/commands/next', async () => {
+    throw new ApiError('METHOD_NOT_ALLOWED', 'Taking a command changes it: GET only.', { headers: { allow: 'GET' } })
+  })
+
   app.put(
     '/commands/:commandId/result',
     {
       bodyLimit: limits.syncBytesMax,
-      config: { depthMax: RESULT_DEPTH_MAX },
+      config: { report: true },
       schema: {
         params: CommandIdParams,
         body: SimpleReport,
@@ -70,20 +73,14 @@ export function simpleApiRoutes(app: App, context: Context): void {
         })
       const now = nowMs()
       const reported = outcomeOf(report)
-      const outcomeSha256 = sha256(canonicalJson(reported))
-      const stored =
-        reported.result === undefined
-          ? null
-          : storableJson(reported.result, { bytesMax: limits.resultBytesMax, depthMax: RESULT_DEPTH_MAX })
-      const outcome = stored === null ? reported : { ...reported, result: stored.value, resultTruncated: stored.truncated }
       const { answer } = await store.lease(
         { operation: 'result', agentId: report.agentId, ask: [commandId], want: {}, mayTake: () => false, nowMs: now },
         (turn) =>
           simpleReport(turn, commandId, report, {
             ...call(report.agentId, now),
             random: context.random(),
-            outcome,
-            outcomeSha256,
+            outcome: keptOutcome(reported, limits.resultBytesMax),
+            outcomeSha256: sha256(canonicalJson(reported)),
           }),
       )
       if (!answer.ok) throw new ApiError(answer.code, answer.message)
