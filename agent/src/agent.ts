@@ -3,7 +3,7 @@
  * `decide/`; here it is done, in the order that makes it safe: journal first, effect second, report third.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type CommandType, type Outcome, PROTOCOL, type SyncRequest } from '@agent-executor/protocol'
+import { type CommandType, type Outcome, PROTOCOL, type RegisterRequest, type SyncRequest } from '@agent-executor/protocol'
 import { canonicalJson, isDiskFullError, isFatalSqliteError, sha256 } from '@agent-executor/runtime'
 import { type ControlServer, Refused, Unreachable } from './client/control-server.ts'
 import type { CrashPoint } from './crash-points.ts'
@@ -50,6 +50,8 @@ const OUTCOME_BYTES_MAX = 8 * 1024 * 1024
 const FENCE_TICK_MS = 250
 const PRUNE_TICK_MS = 3_600_000
 const PRUNE_BATCH = 1000
+/** A wait that is over sooner and brought nothing was none. */
+const WAIT_MS_MIN = 1000
 /** After the disk was full, how long nothing new is taken. */
 const DISK_FULL_PAUSE_MS = 5000
 
@@ -61,7 +63,12 @@ export function createAgent(options: AgentOptions) {
   const syncSoon = createTrigger()
   const stopping = new AbortController()
 
-  let registration: { incarnation: number; epoch: string; leaseMs: number; recovery: boolean } | null = null
+  /** Logged as started and not begun in this process: what may begin, once. */
+  const mayBegin = new Set<string>()
+
+  let registration: { incarnation: number; epoch: string; recovery: boolean } | null = null
+  /** As told last; kept while there is no registration, because the lease it measured still runs out. */
+  let leaseMs = 0
   let seq = 0
   let rev = 0
   let mode: 'ready' | 'draining' = 'ready'
@@ -81,13 +88,16 @@ export function createAgent(options: AgentOptions) {
     }
   }
   const write = (writes: readonly Write[]): void => guarded(() => journal.write(writes))
+  /** With a full disk offers are declined too, or each would come again with every answer and fail the same way. */
+  const modeNow = (): SyncRequest['mode'] => (mode === 'ready' && nowMs() < diskFullUntilMs ? 'paused' : mode)
 
   const register = async (): Promise<void> => {
     const identity = journal.identity()
     const nonce = options.newId()
     guarded(() => journal.registering(nonce))
+    const sentMs = leaseClockMs()
     crashPoint('register.before-send')
-    const answer = await client.register({
+    const request: RegisterRequest = {
       agentId,
       journalId,
       nonce,
@@ -99,7 +109,8 @@ export function createAgent(options: AgentOptions) {
       types: [...executors.keys()],
       labels: [...options.labels],
       slots: { ...options.slots },
-    })
+    }
+    const answer = await client.register(request, stopping.signal)
     crashPoint('register.after-answer')
     // In a new epoch the server may have forgotten what it acknowledged.
     if (answer.recovery) guarded(() => journal.reopenAll())
@@ -107,8 +118,16 @@ export function createAgent(options: AgentOptions) {
     registration = answer
     seq = 0
     rev = answer.rev
+    // A renewal as well; without it, work would be fenced that a server set back to a backup is about to confirm.
+    fence()
     heartbeat.registered(answer)
+    renewed(sentMs, answer.leaseMs)
     logger.info({ agentId, incarnation: answer.incarnation, epoch: answer.epoch, recovery: answer.recovery }, 'registered')
+  }
+
+  const renewed = (sentMs: number, ms: number): void => {
+    leaseMs = ms
+    heartbeat.renewed(leaseEndsMs(sentMs, ms))
   }
 
   /** One exchange. Answers whether another one has something to say at once. */
@@ -123,23 +142,26 @@ export function createAgent(options: AgentOptions) {
       incarnation: current.incarnation,
       seq: ++seq,
       epoch: current.epoch,
-      revSeen: identity.revSeen,
+      revSeen: Math.max(identity.revSeen, rev),
       logSeq: identity.logSeq,
-      mode,
-      want: nowMs() < diskFullUntilMs ? {} : wanted(options.slots, open, mode),
+      mode: modeNow(),
+      want: wanted(options.slots, open, modeNow()),
       held,
       clockMs: nowMs(),
     }
     const sentMs = leaseClockMs()
     crashPoint('sync.before-send')
-    const answer = await client.sync(agentId, request)
+    const answer = await client.sync(agentId, request, stopping.signal)
     crashPoint('sync.after-answer')
     // An answer to an earlier registration, or to an earlier request, says nothing about this one.
-    if (registration !== current || answer.incarnation !== current.incarnation || answer.seq !== request.seq) return true
-    heartbeat.renewed(leaseEndsMs(sentMs, answer.leaseMs))
+    if (registration !== current || answer.incarnation !== current.incarnation || answer.seq !== request.seq)
+      throw new Unreachable('an answer to another request')
+    // A lease that was over on the way here cannot be taken up again as if nothing had been: first what it covered.
+    fence()
+    renewed(sentMs, answer.leaseMs)
     rev = answer.rev
     outcomeBytesMax = OUTCOME_BYTES_MAX
-    registration = { ...current, leaseMs: answer.leaseMs, recovery: answer.recovery }
+    registration = { ...current, recovery: answer.recovery }
 
     // As it is now, not as it was sent: a run may have ended while the answer was on its way, and what the answer
     // confirms must not begin a second time.
@@ -148,14 +170,16 @@ export function createAgent(options: AgentOptions) {
       return entry && { phase: entry.phase, hasOutcome: entry.outcomeSha256 !== null, active: runs.has(attemptId) }
     }
     const running = held.filter(({ phase }) => phase === 'running').map(({ attemptId }) => attemptId)
-    const actions = actionsFor(answer, known, running, mode)
-    const taken = perform(actions, answer.rev, answer.leaseMs)
-    return taken || !complete || (answer.acks.length > 0 && answer.recovery)
+    const actions = actionsFor(answer, known, running, modeNow())
+    const taken = perform(actions, answer.rev, leaseEndsMs(sentMs, answer.leaseMs))
+    // Without an ack the next request would say the same again.
+    return taken || (answer.acks.length > 0 && (!complete || answer.recovery))
   }
 
   /** Does what the answer asks for; one commit for what needs no effect, one for all starts. */
-  const perform = (actions: readonly Action[], revSeen: number, leaseMs: number): boolean => {
+  const perform = (actions: readonly Action[], revSeen: number, grantedUntilMs: number): boolean => {
     const atMs = nowMs()
+    const seen: Write = { type: 'seen', rev: revSeen }
     const of = <Type extends Action['type']>(type: Type) =>
       actions.filter((action): action is Extract<Action, { type: Type }> => action.type === type)
 
@@ -172,16 +196,19 @@ export function createAgent(options: AgentOptions) {
     for (const { attemptId, reason, active } of of('cancel'))
       if (active) runs.get(attemptId)?.stop({ type: 'cancel', reason })
       else writes.push(finishWrite(attemptId, failed('CANCELLED', 'CANCELLED', reason)))
-    if (writes.length > 0) write([...writes, { type: 'seen', rev: revSeen }])
+    if (writes.length > 0) write([...writes, seen])
+    for (const { attemptId } of of('resume')) begin(attemptId)
 
     const starts = of('start').map(({ attemptId }) => attemptId)
     if (starts.length > 0) {
       crashPoint('grant.received')
-      // The answer may have been under way for longer than the lease: then the server may think otherwise by now.
-      if (mustStop(leaseClockMs(), heartbeat.leaseEndsMs(), leaseMs)) return true
-      write(starts.map((attemptId) => ({ type: 'start', attemptId, atMs })))
+      // The answer may have been under way for longer than the lease: then the server may think otherwise by now. What
+      // the heartbeat thread renewed since does not count, the lease may have been over before.
+      if (mustStop(leaseClockMs(), grantedUntilMs, leaseMs)) return true
+      write([...starts.map((attemptId): Write => ({ type: 'start', attemptId, atMs })), seen])
+      for (const attemptId of starts) mayBegin.add(attemptId)
+      for (const attemptId of starts) begin(attemptId)
     }
-    for (const attemptId of [...starts, ...of('resume').map((action) => action.attemptId)]) begin(attemptId)
     return of('accept').length > 0 || of('reopen').length > 0 || of('cancel').some(({ active }) => !active)
   }
 
@@ -193,12 +220,16 @@ export function createAgent(options: AgentOptions) {
     atMs: nowMs(),
   })
 
-  /** The start is in the journal: the effect begins. */
+  /** The start is in the journal: the effect begins, unless it has begun in this process already. */
   const begin = (attemptId: string): void => {
     const entry = journal.get(attemptId)
-    const executor = entry && executors.get(entry.offer.type)
-    if (entry?.phase !== 'STARTED' || entry.startedAtMs === null || executor === undefined || runs.has(attemptId)) return
+    if (entry?.phase !== 'STARTED' || entry.startedAtMs === null || !mayBegin.delete(attemptId)) return
     const { offer, startedAtMs } = entry
+    const executor = executors.get(offer.type)
+    if (executor === undefined) {
+      write([finishWrite(attemptId, failed('FAILED', 'INTERNAL_ERROR', `This agent has no executor for ${offer.type}.`))])
+      return syncSoon.ring()
+    }
     logger.info({ commandId: offer.commandId, attempt: offer.attempt, type: offer.type }, 'started')
     const begun = run({ executor, offer, startedAtMs, nowMs, onBegun: () => crashPoint('effect.begun') })
     runs.set(attemptId, begun)
@@ -209,22 +240,21 @@ export function createAgent(options: AgentOptions) {
         await store(attemptId, outcome)
         logger.info({ commandId: offer.commandId, attempt: offer.attempt, state: outcome.state }, 'finished')
       })
-      .catch((error: unknown) => logger.error({ err: error, attemptId }, 'outcome not stored'))
       .finally(() => {
         runs.delete(attemptId)
         syncSoon.ring()
       })
   }
 
-  /** An outcome is kept in memory until the disk takes it: losing it would make a known outcome unknown. */
+  /** An outcome is kept in memory until the journal takes it: losing it would make a known outcome unknown. */
   const store = async (attemptId: string, outcome: Outcome): Promise<void> => {
     for (;;)
       try {
         return write([finishWrite(attemptId, outcome)])
       } catch (error) {
-        if (!isDiskFullError(error)) throw error
-        logger.error({ attemptId }, 'the disk is full, the outcome waits in memory')
-        await sleep(1000)
+        logger.error({ err: error, attemptId }, 'outcome not stored, it waits in memory')
+        if (stopping.signal.aborted) return
+        await sleep(1000, undefined, { signal: stopping.signal }).catch(() => {})
       }
   }
 
@@ -246,6 +276,7 @@ export function createAgent(options: AgentOptions) {
   }
 
   const afterFailure = async (error: unknown, failures: number): Promise<AgentEnd | null> => {
+    if (isFatalSqliteError(error)) return options.onFatal(error)
     if (error instanceof Refused) {
       if (error.code === 'INCARNATION_SUPERSEDED') return 'superseded'
       if (error.code === 'PROTOCOL_UNSUPPORTED') {
@@ -265,8 +296,9 @@ export function createAgent(options: AgentOptions) {
 
   /** A long poll is open whenever there is a registration; its answer only rings the bell of the sync loop. */
   const waitLoop = async (): Promise<void> => {
-    let failures = 0
-    while (!stopping.signal.aborted)
+    let inVain = 0
+    while (!stopping.signal.aborted) {
+      const [askedRev, askedMs] = [rev, performance.now()]
       try {
         if (registration === null) await synced.promise
         else if (await client.wait(agentId, rev, stopping.signal)) {
@@ -274,15 +306,19 @@ export function createAgent(options: AgentOptions) {
           syncSoon.ring()
           await done
         }
-        failures = 0
+        // A server that is stopping answers every wait at once; so would a broken one, for ever.
+        inVain = rev === askedRev && performance.now() - askedMs < WAIT_MS_MIN ? inVain + 1 : 0
       } catch {
-        await sleep(backoffMs(failures++, random()), undefined, { signal: stopping.signal }).catch(() => {})
+        inVain += 1
       }
+      if (inVain > 0)
+        await sleep(backoffMs(inVain - 1, random()), undefined, { signal: stopping.signal }).catch(() => {})
+    }
   }
 
   /** What may be taken over must be over before it is. */
   const fence = (): void => {
-    if (registration === null || !mustStop(leaseClockMs(), heartbeat.leaseEndsMs(), registration.leaseMs)) return
+    if (!mustStop(leaseClockMs(), heartbeat.leaseEndsMs(), leaseMs)) return
     for (const [attemptId, { offer, stop }] of runs)
       if (offer.takeover === 'auto') {
         logger.warn({ attemptId }, 'the lease is over, stopping')
@@ -292,16 +328,21 @@ export function createAgent(options: AgentOptions) {
 
   const prune = (): void => {
     const beforeMs = nowMs() - options.retention.ms
-    while (guarded(() => journal.prune(beforeMs, options.retention.rowsMax, PRUNE_BATCH)) === PRUNE_BATCH);
+    try {
+      while (guarded(() => journal.prune(beforeMs, options.retention.rowsMax, PRUNE_BATCH)) === PRUNE_BATCH);
+    } catch (error) {
+      logger.error({ err: error }, 'journal not pruned')
+    }
   }
 
   /** What the journal says of the life before. Nothing is resumed before the server has confirmed it. */
   const recoverJournal = (): void => {
-    const interrupted = journal
-      .open()
-      .filter((entry) => recover(entry.phase, executors.get(entry.offer.type)?.afterCrash ?? 'interrupted') === 'interrupt')
+    const recoveryOf = ({ phase, offer }: Entry) => recover(phase, executors.get(offer.type)?.afterCrash ?? 'interrupted')
+    const open = guarded(() => journal.open())
+    const interrupted = open.filter((entry) => recoveryOf(entry) === 'interrupt')
     const message = 'The agent stopped after the start was logged; the command may have run.'
     write(interrupted.map(({ attemptId }) => finishWrite(attemptId, failed('INTERRUPTED', 'INTERRUPTED', message))))
+    for (const entry of open) if (recoveryOf(entry) === 'resume') mayBegin.add(entry.attemptId)
     for (const { offer } of interrupted) logger.warn({ commandId: offer.commandId, attempt: offer.attempt }, 'interrupted')
   }
 
@@ -311,10 +352,9 @@ export function createAgent(options: AgentOptions) {
   }
 
   /** A run that cannot end within the grace by itself goes on in the agent's next life. */
-  const endsWithin = ({ offer }: Run, graceMs: number): boolean => {
-    const left = offer.type === ('DELAY' satisfies CommandType) ? (offer.payload as { ms: number }).ms : 0
-    return left <= graceMs
-  }
+  const endsWithin = ({ offer, startedAtMs }: Entry, graceMs: number): boolean =>
+    offer.type !== ('DELAY' satisfies CommandType) ||
+    (startedAtMs ?? 0) + (offer.payload as { ms: number }).ms - nowMs() <= graceMs
 
   return {
     agentId,
@@ -340,12 +380,12 @@ export function createAgent(options: AgentOptions) {
       if (mode === 'draining') return
       mode = 'draining'
       const untilMs = performance.now() + graceMs
-      const open = (): Entry[] => journal.open().filter((entry) => entry.phase !== 'STARTED' || runs.has(entry.attemptId))
-      const unfinished = () =>
-        open().some((entry) => {
-          const active = runs.get(entry.attemptId)
-          return entry.phase === 'STARTED' ? active !== undefined && endsWithin(active, graceMs) : true
-        })
+      const unfinished = (): boolean =>
+        guarded(() => journal.open()).some(
+          (entry) =>
+            entry.phase !== 'STARTED' ||
+            (runs.has(entry.attemptId) && endsWithin(entry, untilMs - performance.now())),
+        )
       do {
         const done = synced.promise
         syncSoon.ring()

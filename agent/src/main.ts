@@ -11,6 +11,7 @@ import {
   createLogger,
   EXIT,
   helpText,
+  isFatalSqliteError,
   loadEnvFile,
   printableSettings,
   readSettings,
@@ -88,7 +89,7 @@ const journal = (() => {
     const newAgentId = settings.agentId || `agent-${randomBytes(4).toString('hex')}`
     return openJournal({ file, newAgentId, newJournalId: uuidv7(), nowMs: Date.now(), crashPoint: crashPoints.at })
   } catch (error) {
-    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, isFatalSqliteError(error) ? EXIT.io : EXIT.config)
   }
 })()
 const { agentId } = journal.identity()

@@ -39,12 +39,19 @@ export function run(options: {
     cause ??= why
     abort.abort()
   }
-  const endTimer = after(startedAtMs + offer.timeoutMs - nowMs(), () => stop({ type: 'timeout' }))
+  // Resumed with a wall clock that was set back behind the stored start, it gets `timeoutMs` and no more.
+  const leftMs = Math.min(offer.timeoutMs, startedAtMs + offer.timeoutMs - nowMs())
+  const endTimer = after(leftMs, () => stop({ type: 'timeout' }))
 
   const work = { commandId: offer.commandId, attempt: offer.attempt, payload: offer.payload, startedAtMs }
-  const ending: Promise<Ending> = executor
-    .run(work, abort.signal)
-    .catch((error: unknown) => ({ ok: false, error: failure('INTERNAL_ERROR', `fault in the executor: ${String(error)}`) }))
+  // Async, so that an executor that throws before its first await ends like one that rejects.
+  const begin = async (): Promise<Ending> => executor.run(work, abort.signal)
+  const ending = begin().catch(
+    (error: unknown): Ending => ({
+      ok: false,
+      error: failure('INTERNAL_ERROR', `fault in the executor: ${String(error)}`),
+    }),
+  )
   options.onBegun?.()
 
   const gaveUp = new Promise<'unsettled'>((resolve) => {

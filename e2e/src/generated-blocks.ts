@@ -3,10 +3,13 @@ import { CRASH_POINTS as AGENT_CRASH_POINTS } from '@agent-executor/agent/crash-
 import { SETTINGS as AGENT_SETTINGS } from '@agent-executor/agent/config'
 import { SETTINGS as SERVER_SETTINGS } from '@agent-executor/control-server/config'
 import { CRASH_POINTS as SERVER_CRASH_POINTS } from '@agent-executor/control-server/crash-points'
-import { lifecycleDiagram } from '@agent-executor/control-server/lifecycle/diagram'
+
 import { API_ERRORS, FAILURE_CODES } from '@agent-executor/protocol'
 import { settingsTable } from '@agent-executor/runtime'
 import { markdownTable } from './documents.ts'
+
+const DIAGRAM = '@agent-executor/control-server/lifecycle/diagram'
+const { lifecycleDiagram } = (await import(DIAGRAM)) as { lifecycleDiagram: () => string }
 
 const code = (text: string): string => `\`${text}\``
 

@@ -18,7 +18,10 @@ export interface CrashPointOptions<Name extends string> {
   randomFailures: boolean
   /** 0 chooses one. */
   randomSeed: number
-  /** Seconds until the process is killed, even in the middle of a blocked event loop; 0 is never. */
+  /**
+   * Seconds until the process is killed; 0 is never. Also in the middle of a blocked event loop, except for process 1 of
+   * a container: run that with an init.
+   */
   killAfterS: number
   /** The probability (0 to 1) of a random failure at each point. */
   chance?: number

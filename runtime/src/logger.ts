@@ -16,10 +16,9 @@ export interface LoggerOptions {
  * Returns a logger that writes one JSON object a line: ISO time, `name`, `pid`, and `[Redacted]` in place of
  * credentials up to three levels deep. Each line is written before the call returns, so none is lost when the process
  * exits or is killed. With `file`, SIGHUP opens the file anew: let logrotate move it away and send that signal.
+ * A disk that is full does not end the process: it is said on standard error, and the lines wait in memory for space.
  */
 export function createLogger({ name, level, file }: LoggerOptions): pino.Logger {
-  const destination = pino.destination({ dest: file ?? 1, mkdir: true, sync: true })
-  if (file !== undefined) process.on('SIGHUP', () => destination.reopen())
   return pino(
     {
       level,
@@ -27,6 +26,30 @@ export function createLogger({ name, level, file }: LoggerOptions): pino.Logger 
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: REDACTED_PATHS,
     },
-    destination,
+    openDestination(name, file),
   )
+}
+
+function openDestination(name: string, file: string | undefined) {
+  const destination = pino.destination({ dest: file ?? 1, mkdir: true, sync: true })
+  let failing = false
+  const fail = (error: unknown) => {
+    if (!failing) process.stderr.write(`${name}: the log cannot be written: ${error}\n`)
+    failing = true
+  }
+  // No maxLength here: once it is reached, a line that is dropped no longer tries to write those that wait.
+  destination.on('error', fail)
+  destination.on('write', () => {
+    failing = false
+  })
+  if (file !== undefined) {
+    process.on('SIGHUP', () => {
+      try {
+        destination.reopen()
+      } catch (error) {
+        fail(error)
+      }
+    })
+  }
+  return destination
 }

@@ -111,11 +111,15 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
   }
 
   return {
-    register: (body: RegisterRequest): Promise<RegisterResponse> =>
-      required(call<RegisterResponse>('POST', 'agents/register', protocol.RegisterResponse, body, { timeoutMs })),
+    register: (body: RegisterRequest, signal: AbortSignal): Promise<RegisterResponse> =>
+      required(
+        call<RegisterResponse>('POST', 'agents/register', protocol.RegisterResponse, body, { timeoutMs, signal }),
+      ),
 
-    sync: (agentId: string, body: SyncRequest): Promise<SyncResponse> =>
-      required(call<SyncResponse>('POST', agentPath(agentId, 'sync'), protocol.SyncResponse, body, { timeoutMs })),
+    sync: (agentId: string, body: SyncRequest, signal: AbortSignal): Promise<SyncResponse> =>
+      required(
+        call<SyncResponse>('POST', agentPath(agentId, 'sync'), protocol.SyncResponse, body, { timeoutMs, signal }),
+      ),
 
     heartbeat: (agentId: string, body: HeartbeatRequest, heartbeatTimeoutMs: number): Promise<HeartbeatResponse> =>
       required(

@@ -1,5 +1,5 @@
 /** What the agent does with the answer to a sync. Pure: the journal's entries and what is running come in as facts. */
-import type { AckVerdict, Offer, SyncResponse } from '@agent-executor/protocol'
+import type { AckVerdict, Offer, SyncRequest, SyncResponse } from '@agent-executor/protocol'
 import type { Phase } from '../journal/journal.ts'
 
 export type Known = {
@@ -24,7 +24,7 @@ export function actionsFor(
   known: (attemptId: string) => Known | undefined,
   /** What the request named as running. */
   shownRunning: readonly string[],
-  mode: 'ready' | 'draining',
+  mode: SyncRequest['mode'],
 ): Action[] {
   const actions: Action[] = []
 
@@ -46,9 +46,10 @@ export function actionsFor(
       actions.push({ type: 'cancel', attemptId, reason: cancel, active: entry.active })
   }
 
-  for (const attemptId of response.grants) {
+  for (const attemptId of new Set(response.grants)) {
     const entry = known(attemptId)
-    if (entry?.phase === 'ACCEPTED' && !entry.active && !cancelled.has(attemptId)) actions.push({ type: 'start', attemptId })
+    if (entry?.phase === 'ACCEPTED' && !entry.active && !dropped.has(attemptId) && !cancelled.has(attemptId))
+      actions.push({ type: 'start', attemptId })
   }
 
   // Shown as running, not dropped, not cancelled: confirmed to this incarnation.

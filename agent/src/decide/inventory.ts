@@ -13,34 +13,44 @@ const phaseOf = (entry: Entry): HeldAttempt['phase'] => {
   }
 }
 
+/** Finished attempts named at most. The protocol takes 100,000 items, and reopened tombstones may be more. */
+const FINISHED_MAX = 50_000
+
 /**
- * Every open entry is named; outcomes go along as far as `bytesMax` reaches, at least one, and the rest with the next
- * sync. `full` adds the offers, for a server that was restored from a backup.
+ * Every entry that may still run is named, and the newest of the finished ones; outcomes go along as far as `bytesMax`
+ * reaches, at least one, and the rest with the next sync. `full` adds the offers, for a server that was restored from a
+ * backup: those of finished attempts as far as twice `bytesMax` reaches, the newest first, which a backup misses.
  */
 export function inventory(
   open: readonly Entry[],
   outcomeOf: (attemptId: string) => Outcome | undefined,
   { bytesMax, full }: { bytesMax: number; full: boolean },
 ): { held: HeldAttempt[]; complete: boolean } {
-  let bytes = 0
-  let complete = true
-  const held = open.map((entry): HeldAttempt => {
-    const item: HeldAttempt = {
-      attemptId: entry.attemptId,
-      phase: phaseOf(entry),
-      ...(full ? { offer: entry.offer } : {}),
-    }
-    if (entry.outcomeSha256 === null) return item
-    if (bytes > 0 && bytes + entry.outcomeBytes > bytesMax) {
+  const live = open.filter(({ phase }) => phase !== 'FINISHED')
+  // Command ids grow with time.
+  const finished = open.filter(({ phase }) => phase === 'FINISHED').reverse()
+  let complete = finished.length <= FINISHED_MAX
+  let outcomeBytes = 0
+  let offerBytes = 0
+
+  const named = (entry: Entry): HeldAttempt => ({ attemptId: entry.attemptId, phase: phaseOf(entry) })
+  const withOffer = (entry: Entry): HeldAttempt => {
+    if (!full) return named(entry)
+    if (entry.phase === 'FINISHED') offerBytes += JSON.stringify(entry.offer).length
+    return offerBytes > 2 * bytesMax && entry.phase === 'FINISHED' ? named(entry) : { ...named(entry), offer: entry.offer }
+  }
+  const withOutcome = (entry: Entry): HeldAttempt => {
+    const item = withOffer(entry)
+    if (outcomeBytes > 0 && outcomeBytes + entry.outcomeBytes > bytesMax) {
       complete = false
       return item
     }
     const outcome = outcomeOf(entry.attemptId)
-    if (outcome === undefined) return item
-    bytes += entry.outcomeBytes
+    if (outcome === undefined || entry.outcomeSha256 === null) return item
+    outcomeBytes += entry.outcomeBytes
     return { ...item, outcome, outcomeSha256: entry.outcomeSha256 }
-  })
-  return { held, complete }
+  }
+  return { held: [...live.map(withOffer), ...finished.slice(0, FINISHED_MAX).map(withOutcome)], complete }
 }
 
 /** Finished and not reported: beyond this nothing new is taken, so that a long outage cannot fill the disk. */

@@ -12,18 +12,19 @@ const lease = sharedLease(data.memory)
 const client = createControlServer({ url: data.serverUrl })
 
 // Both clocks count the same sources, each from its own start; the difference of the starts is taken once. 100 ms is the
-// tolerance of a lease clock, taken off so that this one is never behind.
+// tolerance of a lease clock, taken off so that this one is not ahead: the end of a lease counted from a clock that is
+// ahead of the main thread's would come to it too late.
 const ownClockMs = createLeaseClock()
 const elapsedMs = Number(process.hrtime.bigint() - data.clock.processNs) / 1e6
-const offsetMs = data.clock.leaseMs + elapsedMs + 100 - ownClockMs()
+const offsetMs = data.clock.leaseMs + elapsedMs - 100 - ownClockMs()
 const clockMs = () => ownClockMs() + offsetMs
 
 /** A main thread that has not run for so long never will: a supervisor can start the agent anew, and nothing is lost. */
 const STALLED_MS_MAX = 600_000
-const TICK_MS = 500
+const TICK_MS_MAX = 500
 
 let registration: Registration | undefined
-let stalledTicks = 0
+let stalledMs = 0
 parentPort?.on('message', (message: Registration) => {
   registration = message
 })
@@ -32,20 +33,28 @@ const beat = async (): Promise<void> => {
   if (registration === undefined) return
   const { incarnation, epoch, leaseMs } = registration
   const sentMs = clockMs()
-  if (sentMs < lease.endsMs() - (leaseMs * 2) / 3) return
+  if (isOver() || sentMs < lease.endsMs() - (leaseMs * 2) / 3) return
   const answer = await client.heartbeat(data.agentId, { incarnation, epoch }, Math.max(1000, leaseMs / 3))
-  if (answer.incarnation === registration.incarnation) lease.renewedByThread(leaseEndsMs(sentMs, answer.leaseMs))
+  if (answer.incarnation === registration.incarnation && !isOver())
+    lease.renewedByThread(leaseEndsMs(sentMs, answer.leaseMs))
 }
+
+/**
+ * A lease that is over is brought back by a sync only, whose answer says what still belongs to this agent. Renewed here
+ * after a suspension or a long outage, it would hide from the main thread that the server may have taken work away.
+ */
+const isOver = (): boolean => clockMs() >= lease.endsMs()
 
 const tick = (): void => {
   // Counted in ticks of this thread: a process that was stopped as a whole is not a stalled one.
-  stalledTicks = clockMs() - lease.aliveAtMs() > STALLED_MS_MAX ? stalledTicks + 1 : 0
-  if (stalledTicks * TICK_MS > STALLED_MS_MAX) {
+  const tickMs = Math.min(TICK_MS_MAX, (registration?.leaseMs ?? Number.POSITIVE_INFINITY) / 10)
+  stalledMs = clockMs() - lease.aliveAtMs() > STALLED_MS_MAX ? stalledMs + tickMs : 0
+  if (stalledMs > STALLED_MS_MAX) {
     writeSync(2, 'agent: the main thread has not run for 10 minutes; killing the process\n')
     process.kill(process.pid, 'SIGKILL')
   }
   beat()
     .catch(() => {})
-    .finally(() => setTimeout(tick, TICK_MS))
+    .finally(() => setTimeout(tick, tickMs))
 }
 tick()

@@ -55,7 +55,8 @@ export type Journal = ReturnType<typeof openJournal>
 
 /**
  * Opens the journal, or makes one for `newAgentId`. Throws the errors of `openSqliteFile` where the file is locked by
- * another process, damaged or read-only. Any later I/O error calls `onFatal`, which must not return.
+ * another process, damaged or read-only. Every method throws the driver's errors: after one that `isFatalSqliteError`
+ * names, nothing may be written any more.
  */
 export function openJournal(options: {
   file: string
@@ -75,7 +76,10 @@ export function openJournal(options: {
     addNonce: db.prepare('INSERT INTO nonces VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM nonces))'),
     trimNonces: db.prepare('DELETE FROM nonces WHERE number <= (SELECT max(number) FROM nonces) - ?'),
     clearNonces: db.prepare('DELETE FROM nonces'),
-    registered: db.prepare('UPDATE identity SET incarnation = ?, epoch = ?, rev_seen = ?'),
+    registered: db.prepare(
+      `UPDATE identity SET incarnation = :incarnation, epoch = :epoch,
+         rev_seen = CASE WHEN epoch = :epoch THEN max(rev_seen, :rev) ELSE :rev END`,
+    ),
     seen: db.prepare('UPDATE identity SET rev_seen = max(rev_seen, ?)'),
     advance: db.prepare('UPDATE identity SET log_seq = log_seq + 1'),
     open: db.prepare(
@@ -83,10 +87,10 @@ export function openJournal(options: {
     ),
     get: db.prepare('SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?'),
     outcome: db.prepare('SELECT outcome FROM entries WHERE attempt_id = ?').pluck(),
-    // An attempt that was dropped before it started may be offered again.
+    // An attempt that was dropped before it started may be offered again, with less of its time left.
     accept: db.prepare(
       `INSERT INTO entries (attempt_id, phase, type, offer, accepted_at_ms) VALUES (?, 'ACCEPTED', ?, ?, ?)
-       ON CONFLICT (attempt_id) DO UPDATE SET phase = 'ACCEPTED', acked_at_ms = NULL, verdict = NULL`,
+       ON CONFLICT (attempt_id) DO UPDATE SET phase = 'ACCEPTED', offer = excluded.offer, acked_at_ms = NULL, verdict = NULL`,
     ),
     start: db.prepare("UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'"),
     finish: db.prepare(
@@ -145,10 +149,13 @@ export function openJournal(options: {
       }).immediate()
     },
 
-    /** It was answered. In a new epoch the revisions seen before mean nothing. */
+    /**
+     * It was answered. In a new epoch the revisions seen before mean nothing; in the same one they are what shows that
+     * the server was set back.
+     */
     registered(answer: { incarnation: number; epoch: string; rev: number }): void {
       db.transaction(() => {
-        sql.registered.run(answer.incarnation, answer.epoch, answer.rev)
+        sql.registered.run(answer)
         sql.clearNonces.run()
       }).immediate()
     },

@@ -1,0 +1,210 @@
+// Who may import whom. Each row has its reason; the first row whose folder holds a file is the one that counts for it.
+import { dirname, join, normalize } from 'node:path'
+import t from 'tap'
+import { filesBelow, readText } from '../src/documents.ts'
+
+type Rule = {
+  from: string
+  /** What may be imported: prefixes of paths of this repository, and names of packages. */
+  may: readonly string[]
+  /** What may be imported for its types alone. */
+  types?: readonly string[]
+  /** Refused though `may` would allow it. */
+  never?: RegExp
+  why: string
+}
+
+const NODE = 'node:'
+const PROTOCOL = '@agent-executor/protocol'
+const RUNTIME = '@agent-executor/runtime'
+
+const RULES: readonly Rule[] = [
+  {
+    from: 'protocol/src',
+    may: ['protocol/src', 'typebox'],
+    why: 'the wire is what every client shares: shapes and words, no behaviour, nothing to drag along',
+  },
+  {
+    from: 'runtime/src',
+    may: ['runtime/src', NODE, PROTOCOL, 'better-sqlite3', 'pino'],
+    why: 'what both processes stand on knows neither of them',
+  },
+  {
+    from: 'control-server/src/lifecycle',
+    may: ['control-server/src/lifecycle', PROTOCOL],
+    never: /^node:|better-sqlite3|fastify/,
+    why: 'decisions are pure, so that a simulation can drive them',
+  },
+  {
+    from: 'control-server/src/store',
+    may: ['control-server/src/store', 'control-server/src/lifecycle', PROTOCOL, RUNTIME, 'node:fs', 'node:path', 'node:url'],
+    types: ['better-sqlite3'],
+    why: 'the store keeps what it is told; it listens to nobody and decides nothing',
+  },
+  {
+    from: 'control-server/src/http',
+    may: [
+      ...['control-server/src/http', 'control-server/src/lifecycle', 'control-server/src/store/store.ts'],
+      ...[PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'typebox', 'ajv', 'ajv-formats', 'secure-json-parse'],
+      ...['node:http', 'node:net'],
+    ],
+    types: ['control-server/src/wakeups.ts'],
+    never: /sqlite/,
+    why: 'routes speak to the contract of the store, so that another database needs no other routes',
+  },
+  {
+    from: 'control-server/src/maintenance',
+    may: ['control-server/src/maintenance', 'control-server/src/lifecycle', 'control-server/src/store/store.ts', PROTOCOL],
+    never: /sqlite|fastify/,
+    why: 'timers ask the lifecycle and call the contract of the store, as routes do',
+  },
+  {
+    from: 'control-server/src/wakeups.ts',
+    may: ['control-server/src/lifecycle', PROTOCOL],
+    why: 'a hint about changes needs to know changes and nothing else',
+  },
+  {
+    from: 'control-server/src/config.ts',
+    may: ['control-server/src/crash-points.ts', RUNTIME],
+    why: 'settings are a table that documents and tests read without starting anything',
+  },
+  {
+    from: 'control-server/src/crash-points.ts',
+    may: [],
+    types: ['control-server/src/store/store.ts'],
+    why: 'names that documents and tests read without starting anything',
+  },
+  {
+    from: 'control-server/src/app.ts',
+    may: ['control-server/src/http', PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'node:crypto', 'node:net'],
+    never: /sqlite/,
+    why: 'the application is built on a store that somebody else has opened',
+  },
+  {
+    from: 'control-server/src/server.ts',
+    may: ['control-server/src', PROTOCOL, RUNTIME, NODE, 'uuid'],
+    why: 'the composition root: the one place that knows all parts',
+  },
+  {
+    from: 'agent/src/decide',
+    may: ['agent/src/decide', PROTOCOL],
+    types: ['agent/src/journal/journal.ts'],
+    never: /^node:|better-sqlite3|undici/,
+    why: 'decisions are pure, so that a table of cases can test them',
+  },
+  {
+    from: 'agent/src/journal',
+    may: ['agent/src/journal', PROTOCOL, RUNTIME, 'node:url', 'better-sqlite3'],
+    types: ['agent/src/crash-points.ts'],
+    never: /client|executors/,
+    why: 'the journal writes what it is told and knows neither server nor work',
+  },
+  {
+    from: 'agent/src/client',
+    may: ['agent/src/client', PROTOCOL, RUNTIME, 'undici', 'typebox'],
+    never: /journal|executors/,
+    why: 'the client turns calls into answers; what an answer means is decided elsewhere',
+  },
+  {
+    from: 'agent/src/heartbeat',
+    may: ['agent/src/heartbeat', 'agent/src/client', 'agent/src/decide', RUNTIME, NODE],
+    never: /journal|executors/,
+    why: 'the heartbeat renews a lease and moves nothing: what it cannot reach it cannot change',
+  },
+  {
+    from: 'agent/src/executors',
+    may: ['agent/src/executors', PROTOCOL, 'undici', NODE],
+    never: /journal|client/,
+    why: 'an executor has one effect and no say in what becomes of it',
+  },
+  {
+    from: 'agent/src/run.ts',
+    may: [PROTOCOL, RUNTIME],
+    types: ['agent/src/executors/executor.ts'],
+    why: 'one attempt, from start to outcome, whatever its type',
+  },
+  { from: 'agent/src/trigger.ts', may: [], why: 'a bell has no parts' },
+  { from: 'agent/src/crash-points.ts', may: [], why: 'names that documents and tests read without starting anything' },
+  {
+    from: 'agent/src/config.ts',
+    may: ['agent/src/crash-points.ts', RUNTIME],
+    why: 'settings are a table that documents and tests read without starting anything',
+  },
+  {
+    from: 'agent/src/agent.ts',
+    may: ['agent/src/decide', 'agent/src/client', 'agent/src/run.ts', 'agent/src/trigger.ts', PROTOCOL, RUNTIME, 'node:timers'],
+    types: ['agent/src/journal', 'agent/src/heartbeat', 'agent/src/executors', 'agent/src/crash-points.ts'],
+    why: 'the loops are given their journal, heartbeat and executors, so that a test can give others',
+  },
+  {
+    from: 'agent/src/main.ts',
+    may: ['agent/src', PROTOCOL, RUNTIME, NODE, 'uuid'],
+    why: 'the composition root: the one place that knows all parts',
+  },
+]
+
+type Import = { file: string; target: string; typeOnly: boolean }
+
+/** Every import and re-export of a file; relative ones as paths of the repository. */
+const importsOf = (file: string, source: string): Import[] => {
+  const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')
+  const statements = code.matchAll(/^\s*(?:import|export)\s+(type\s+)?([^'";]*?\sfrom\s+)?'([^']+)'|\bimport\('([^']+)'\)/gm)
+  return [...statements].map(([, type, names, from, dynamic]) => {
+    const target = from ?? dynamic ?? ''
+    const named = /^\{([\s\S]*)\}\s+from\s+$/.exec(names ?? '')?.[1]?.split(',') ?? []
+    const given = named.map((name) => name.trim()).filter(Boolean)
+    return {
+      file,
+      target: target.startsWith('.') ? normalize(join(dirname(file), target)) : target,
+      typeOnly: type !== undefined || (given.length > 0 && given.every((name) => name.startsWith('type '))),
+    }
+  })
+}
+
+const allowed = (target: string, by: readonly string[]): boolean =>
+  by.some((name) => target === name || target.startsWith(name.endsWith(':') ? name : `${name}/`))
+
+/** One sentence for each import that its row does not allow, with the row's reason. */
+const violations = (files: Readonly<Record<string, string>>): string[] =>
+  Object.entries(files).flatMap(([file, source]) => {
+    const rule = RULES.find(({ from }) => file === from || file.startsWith(`${from}/`))
+    if (rule === undefined) return [`${file} has no row in the table`]
+    return importsOf(file, source).flatMap(({ target, typeOnly }) => {
+      const may = [...rule.may, ...(typeOnly ? (rule.types ?? []) : [])]
+      const refused = !allowed(target, may) || (rule.never?.test(target) === true && !(typeOnly && allowed(target, rule.types ?? [])))
+      return refused ? [`${file} may not import ${target}: ${rule.why}`] : []
+    })
+  })
+
+for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
+  t.test(`${workspace} imports only what the table allows`, async (t) => {
+    const files = filesBelow(`${workspace}/src`, '.ts')
+    t.ok(files.length > 0)
+    t.same(violations(Object.fromEntries(files.map((file) => [file, readText(file)]))), [])
+  })
+
+t.test('every row of the table is about something that exists', async (t) => {
+  const files = ['protocol', 'runtime', 'control-server', 'agent'].flatMap((workspace) => filesBelow(`${workspace}/src`, '.ts'))
+  for (const { from } of RULES) t.ok(files.some((file) => file === from || file.startsWith(`${from}/`)), from)
+})
+
+t.test('a planted violation is reported with its reason', async (t) => {
+  const planted = (file: string, source: string) => violations({ [file]: source })
+  t.same(planted('control-server/src/lifecycle/planted.ts', "import { readFileSync } from 'node:fs'"), [
+    'control-server/src/lifecycle/planted.ts may not import node:fs: decisions are pure, so that a simulation can drive them',
+  ])
+  t.match(planted('control-server/src/http/routes/planted.ts', "import { openSqliteStore } from '../../store/sqlite-store.ts'"), [
+    /may not import control-server\/src\/store\/sqlite-store\.ts: routes speak to the contract/,
+  ])
+  t.match(planted('agent/src/executors/planted.ts', "const journal = await import('../journal/journal.ts')"), [/may not import agent\/src\/journal/])
+  t.match(planted('agent/src/planted.ts', ''), [/has no row/])
+  t.match(planted('protocol/src/planted.ts', "export * from 'undici'"), [/may not import undici/])
+  t.match(planted('protocol/src/planted.ts', "import 'undici'"), [/may not import undici/])
+})
+
+t.test('a type may cross where the table says so, and a value may not', async (t) => {
+  const cross = (statement: string) => violations({ 'agent/src/decide/crossing.ts': `${statement} from '../journal/journal.ts'` })
+  t.same(cross('import type { Entry }'), [])
+  t.same(cross('import { type Entry, type Phase }'), [])
+  t.equal(cross('import { openJournal, type Entry }').length, 1)
+})
