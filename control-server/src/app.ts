@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { App, Context } from './http/context.ts'
 import { ApiError, installErrors } from './http/errors.ts'
 import { installHostCheck } from './http/host-check.ts'
@@ -29,7 +29,7 @@ export function buildApp(options: AppOptions): App {
   const { headersMs, requestMs, checkMs } = options.arrival ?? ARRIVAL
   const app = fastify({
     loggerInstance: options.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     bodyLimit: options.limits.bodyBytesMax,
     // 0 by default, which lets a body trickle in for ever.

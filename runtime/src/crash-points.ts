@@ -4,6 +4,8 @@ import { randomInt } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import { SettingsError, type SettingsTable } from './settings.ts'
 
+const SEED_MAX = 2 ** 31 - 1
+
 export interface CrashPoints<Name extends string> {
   /** Marks a place where the process may be killed; does not return if it is. */
   at: (name: Name) => void
@@ -60,8 +62,6 @@ export function createCrashPoints<Name extends string>({
   }
   return { at, seed }
 }
-
-const SEED_MAX = 2 ** 31 - 1
 
 /** The settings that `createCrashPoints` takes, for the table of a process with these crash points. */
 export function crashSettings(names: readonly string[]) {

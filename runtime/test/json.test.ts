@@ -32,7 +32,8 @@ t.test('checkJson finds what no database takes, and where', async (t) => {
 })
 
 t.test('a value that is fit already is stored unchanged', async (t) => {
-  const value = { a: [1, 'é😀', null, true], b: { c: '' } }
+  const shared = { c: '' }
+  const value = { a: [1, 'é😀', null, true], b: Array.from({ length: 20 }, () => shared) }
   t.strictSame(storableJson(value, roomy), { value, changed: false, truncated: false })
 })
 

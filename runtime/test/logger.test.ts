@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readFileSync, renameSync } from 'node:fs'
+import { readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { createLogger } from '../src/index.ts'
@@ -52,4 +52,16 @@ t.test('SIGHUP opens the file anew, so that it can be moved away', async (t) => 
   await closed
   t.match(linesOf(`${file}.1`), [{ msg: 'first' }])
   t.match(linesOf(file), [{ msg: 'second' }])
+})
+
+t.test('a full disk ends nothing, and what was logged meanwhile is written once there is room', async (t) => {
+  const file = join(t.testdir(), 'test.log')
+  symlinkSync('/dev/full', file)
+  const child = start('log', file, 'until SIGHUP')
+  const closed = once(child, 'close')
+  t.equal(await firstLine(child), 'ready')
+  unlinkSync(file)
+  child.kill('SIGHUP')
+  await closed
+  t.match(linesOf(file), [{ msg: 'first' }, { msg: 'second' }])
 })

@@ -4,6 +4,13 @@ import { API_ERRORS, type ApiErrorBody, type ApiErrorCode } from '@agent-executo
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { StoreUnavailableError } from '../store/store.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route only answers that it has no such method, so that no other route takes the request. */
+    refused?: boolean
+  }
+}
+
 export type Detail = { path: string; message: string }
 
 /** Thrown by a handler; answered with the status that the table gives to its code. */
@@ -108,14 +115,16 @@ export function installErrors(app: FastifyInstance): void {
 
   // Fastify knows routes by method; the methods a path has are remembered to tell 405 from 404.
   const methods = new Map<string, { pattern: RegExp; allowed: Set<string> }>()
-  app.addHook('onRoute', ({ url, method }) => {
+  app.addHook('onRoute', ({ url, method, config }) => {
+    if (config?.refused) return
     const known = methods.get(url) ?? { pattern: urlPattern(url), allowed: new Set<string>() }
     for (const each of Array.isArray(method) ? method : [method]) known.allowed.add(each)
     methods.set(url, known)
   })
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?', 1)[0] ?? ''
-    const routes = [...methods.values()].filter(({ pattern }) => pattern.test(path))
+    const exact = methods.get(path)
+    const routes = exact ? [exact] : [...methods.values()].filter(({ pattern }) => pattern.test(path))
     if (routes.length === 0) throw new ApiError('NOT_FOUND', `There is no route ${path.slice(0, 200)}.`)
     const allow = [...new Set(routes.flatMap(({ allowed }) => [...allowed]))].sort().join(', ')
     throw new ApiError('METHOD_NOT_ALLOWED', `This route has ${allow}, not ${request.method}.`, { headers: { allow } })

@@ -44,6 +44,12 @@ export function installRawAnswers(server: Server, newRequestId: () => string): v
   })
   server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
     const body = JSON.stringify(errorBody('EXPECTATION_FAILED', API_ERRORS.EXPECTATION_FAILED[1], newRequestId()))
-    response.writeHead(417, { 'content-type': 'application/json; charset=utf-8', connection: 'close' }).end(body)
+    response
+      .writeHead(417, {
+        'content-type': 'application/json; charset=utf-8',
+        'content-length': Buffer.byteLength(body),
+        connection: 'close',
+      })
+      .end(body)
   })
 }

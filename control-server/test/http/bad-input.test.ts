@@ -351,7 +351,6 @@ t.test('52, 53: a method that a route does not have is 405 and Allow names those
     ['POST', '/agents/a/wait', 'GET'],
     ['POST', '/commands/next', 'GET'],
     ['PUT', '/commands/next', 'GET'],
-    ['DELETE', '/commands/next', 'GET'],
   ]
   for (const [method, path, allow] of inputs)
     await t.test(`${method} ${path}`, async (t) => {
@@ -426,7 +425,7 @@ t.test('28–44, 55, 56: bytes that are not proper HTTP are answered and the con
     ['44: a URL of 20 KB', `GET /commands?text=${'a'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, ['HEADERS_TOO_LARGE', 'URI_TOO_LONG']],
     ['45: a URL of 12 KB', `GET /commands/${'a'.repeat(12_000)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`, 'URI_TOO_LONG'],
     ['55: Expect: banana', post(`${type}\r\nExpect: banana\r\nContent-Length: ${json.length}`, json), 'EXPECTATION_FAILED'],
-    ['a body that is cut off by the next request', post(`${type}\r\nContent-Length: 3\r\nConnection: close`, json), 'MALFORMED_JSON'],
+    ['a body that is cut off by the next request', post(`${type}\r\nContent-Length: 3\r\nConnection: close`, json), ['MALFORMED_JSON', 'MALFORMED_REQUEST']],
     ['58: a control character in the key', post(`${type}\r\nIdempotency-Key: a\u0001b\r\nContent-Length: ${json.length}`, json), 'MALFORMED_REQUEST'],
     ['58: two keys', post(`${type}\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\nConnection: close\r\nContent-Length: ${json.length}`, json), 'INVALID_IDEMPOTENCY_KEY'],
     ['58: bytes above ASCII in the key', post(`${type}\r\nIdempotency-Key: \u00fc\r\nConnection: close\r\nContent-Length: ${json.length}`, json), 'INVALID_IDEMPOTENCY_KEY'],

@@ -49,7 +49,7 @@ export function simpleApiRoutes(app: App, context: Context): void {
   )
 
   // Without it, HEAD would find the route of a command with the id "next".
-  app.head('/commands/next', async () => {
+  app.head('/commands/next', { config: { refused: true } }, async () => {
     throw new ApiError('METHOD_NOT_ALLOWED', 'Taking a command changes it: GET only.', { headers: { allow: 'GET' } })
   })
 
