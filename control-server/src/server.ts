@@ -37,14 +37,19 @@ const argv = process.argv.slice(2)
 if (argv.includes('--help')) {
   const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(26)} ${meaning}`)
   const lines = ['', 'Crash points (development, --crash-at=<point>[:n]):', ...points]
-  process.stdout.write(helpText(`control-server ${version}`, 'node control-server/dist/src/server.js [flags]', SETTINGS, lines))
+  process.stdout.write(
+    helpText(`control-server ${version}`, 'node control-server/dist/src/server.js [flags]', SETTINGS, lines),
+  )
   process.exit(0)
 }
 
 const { settings, warnings } = (() => {
   try {
     loadEnvFile(resolve('.env'))
-    const { values, warnings } = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
+    const { values, warnings } = readSettings(SETTINGS, {
+      argv: argv.filter((flag) => flag !== '--print-config'),
+      env: process.env,
+    })
     refuseInProduction(values, process.env)
     if (!isLoopback(values.host) && !values.allowUnauthenticated)
       throw new SettingsError([
@@ -61,7 +66,11 @@ if (argv.includes('--print-config')) {
   process.exit(0)
 }
 
-const logger = createLogger({ name: 'control-server', level: settings.logLevel, ...(settings.logFile ? { file: settings.logFile } : {}) })
+const logger = createLogger({
+  name: 'control-server',
+  level: settings.logLevel,
+  ...(settings.logFile ? { file: settings.logFile } : {}),
+})
 for (const warning of warnings) logger.warn(warning)
 const crashPoints = createCrashPoints({
   names: CRASH_POINT_NAMES,
@@ -87,7 +96,10 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 
-const file = join(settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir), 'commands.db')
+const file = join(
+  settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir),
+  'commands.db',
+)
 const store = (() => {
   try {
     return openSqliteStore({
@@ -141,7 +153,10 @@ try {
   logger.info({ address, file, version }, 'listening')
 } catch (error) {
   await store.close()
-  fail(`cannot listen on ${settings.host}:${settings.port}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+  fail(
+    `cannot listen on ${settings.host}:${settings.port}: ${error instanceof Error ? error.message : String(error)}`,
+    EXIT.config,
+  )
 }
 
 const stop = async (signal: string): Promise<void> => {

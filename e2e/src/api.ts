@@ -59,7 +59,11 @@ export function createApi(port: number) {
       }),
 
     /** The command as it is when `holds`; rejects after `deadlineMs`, saying how it was. */
-    async until(commandId: string, holds: (command: CommandView) => boolean, deadlineMs = 30_000): Promise<CommandView> {
+    async until(
+      commandId: string,
+      holds: (command: CommandView) => boolean,
+      deadlineMs = 30_000,
+    ): Promise<CommandView> {
       const untilMs = performance.now() + deadlineMs
       for (;;) {
         const command = await this.get(commandId)

@@ -1,15 +1,14 @@
 /** What the code says of itself in the documents: by document, then by the name in its markers. */
-import { CRASH_POINTS as AGENT_CRASH_POINTS } from '@agent-executor/agent/crash-points'
+
 import { SETTINGS as AGENT_SETTINGS } from '@agent-executor/agent/config'
+import { CRASH_POINTS as AGENT_CRASH_POINTS } from '@agent-executor/agent/crash-points'
 import { SETTINGS as SERVER_SETTINGS } from '@agent-executor/control-server/config'
 import { CRASH_POINTS as SERVER_CRASH_POINTS } from '@agent-executor/control-server/crash-points'
 
+import { lifecycleDiagram } from '@agent-executor/control-server/lifecycle/diagram'
 import { API_ERRORS, FAILURE_CODES } from '@agent-executor/protocol'
 import { settingsTable } from '@agent-executor/runtime'
 import { markdownTable } from './documents.ts'
-
-const DIAGRAM = '@agent-executor/control-server/lifecycle/diagram'
-const { lifecycleDiagram } = (await import(DIAGRAM)) as { lifecycleDiagram: () => string }
 
 const code = (text: string): string => `\`${text}\``
 
@@ -19,7 +18,8 @@ const crashPointTable = (points: Readonly<Record<string, string>>): string =>
     Object.entries(points).map(([name, where]) => [code(name), where]),
   )
 
-const mermaid = (diagram: string): string => (diagram.includes('```') ? diagram : `\`\`\`mermaid\n${diagram.trim()}\n\`\`\``)
+const mermaid = (diagram: string): string =>
+  diagram.includes('```') ? diagram : `\`\`\`mermaid\n${diagram.trim()}\n\`\`\``
 
 export const GENERATED_BLOCKS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'docs/command-lifecycle.md': { lifecycle: mermaid(lifecycleDiagram()) },
@@ -34,7 +34,11 @@ export const GENERATED_BLOCKS: Readonly<Record<string, Readonly<Record<string, s
     ),
     'failure-codes': markdownTable(
       ['code', 'retryable', 'meaning'],
-      Object.entries(FAILURE_CODES).map(([name, [retryable, meaning]]) => [code(name), retryable ? 'yes' : 'no', meaning]),
+      Object.entries(FAILURE_CODES).map(([name, [retryable, meaning]]) => [
+        code(name),
+        retryable ? 'yes' : 'no',
+        meaning,
+      ]),
     ),
   },
   'docs/reliability.md': {

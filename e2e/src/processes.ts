@@ -61,7 +61,8 @@ export function start(script: string, flags: readonly string[], env: Record<stri
         const look = () => {
           const line = lines.find(satisfies)
           if (line !== undefined) resolve(line)
-          else if (gone()) reject(new Error(`${script} ended (${child.exitCode ?? child.signalCode}): ${stderr || lines.at(-1)?.msg}`))
+          else if (gone())
+            reject(new Error(`${script} ended (${child.exitCode ?? child.signalCode}): ${stderr || lines.at(-1)?.msg}`))
           else return
           listeners.delete(look)
         }

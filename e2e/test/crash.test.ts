@@ -1,8 +1,9 @@
 // A kill -9 at every named point of agent and server, for every command type, with the effect counted outside: it
 // happens once or not at all, the command ends, and what was reported is what is read.
-import t, { type Test } from 'tap'
+
 import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
 import { CRASH_POINT_NAMES as SERVER_POINTS } from '@agent-executor/control-server/crash-points'
+import t, { type Test } from 'tap'
 import { createApi } from '../src/api.ts'
 import { freePort, type Process, startAgent, startServer } from '../src/processes.ts'
 import { startTarget } from '../src/target.ts'
@@ -91,7 +92,11 @@ t.test('the server is killed while it stores a submission: the repeated one make
     t.teardown(server.kill)
     const { commandId } = await api.submit(submission, 'k')
     const { body } = await api.call('GET', '/commands')
-    t.same((body as unknown as { commandId: string }[]).map((each) => each.commandId), [commandId], point)
+    t.same(
+      (body as unknown as { commandId: string }[]).map((each) => each.commandId),
+      [commandId],
+      point,
+    )
     await server.kill()
   }
 })
@@ -145,53 +150,56 @@ t.test('simple API: the server is killed around next and result, and nothing is 
   }
 })
 
-t.test('random failures of agent and server: every command ends, no effect twice, nothing acknowledged lost', async (t) => {
-  const port = await freePort()
-  const dir = t.testdir()
-  const api = createApi(port)
-  let stopping = false
-  let crashes = 0
-  const live = new Set<Process>()
-  /** A supervisor: starts the process anew whenever it dies, with another seed each time. */
-  const supervise = async (launch: (seed: number) => Promise<Process> | Process, firstSeed: number) => {
-    for (let seed = firstSeed; !stopping; seed += 1) {
-      const running = await Promise.resolve(launch(seed)).catch(() => null)
-      if (running === null) continue
-      live.add(running)
-      await running.ended
-      live.delete(running)
-      if (!stopping) crashes += 1
+t.test(
+  'random failures of agent and server: every command ends, no effect twice, nothing acknowledged lost',
+  async (t) => {
+    const port = await freePort()
+    const dir = t.testdir()
+    const api = createApi(port)
+    let stopping = false
+    let crashes = 0
+    const live = new Set<Process>()
+    /** A supervisor: starts the process anew whenever it dies, with another seed each time. */
+    const supervise = async (launch: (seed: number) => Promise<Process> | Process, firstSeed: number) => {
+      for (let seed = firstSeed; !stopping; seed += 1) {
+        const running = await Promise.resolve(launch(seed)).catch(() => null)
+        if (running === null) continue
+        live.add(running)
+        await running.ended
+        live.delete(running)
+        if (!stopping) crashes += 1
+      }
     }
-  }
-  const chaos = (seed: number) => (seed % 20 < 12 ? ['--random-failures', '--random-seed', String(seed)] : [])
-  const supervised = [
-    supervise((seed) => startServer(`${dir}/server`, port, chaos(seed)), 100),
-    supervise((seed) => startAgent(`${dir}/a`, port, chaos(seed)), 200),
-    supervise((seed) => startAgent(`${dir}/b`, port, chaos(seed)), 300),
-  ]
-  t.teardown(async () => {
-    stopping = true
-    for (const each of live) await each.kill()
-    await Promise.all(supervised)
-  })
+    const chaos = (seed: number) => (seed % 20 < 12 ? ['--random-failures', '--random-seed', String(seed)] : [])
+    const supervised = [
+      supervise((seed) => startServer(`${dir}/server`, port, chaos(seed)), 100),
+      supervise((seed) => startAgent(`${dir}/a`, port, chaos(seed)), 200),
+      supervise((seed) => startAgent(`${dir}/b`, port, chaos(seed)), 300),
+    ]
+    t.teardown(async () => {
+      stopping = true
+      for (const each of live) await each.kill()
+      await Promise.all(supervised)
+    })
 
-  const submitted = await Promise.all(
-    Array.from({ length: 30 }, (_, number) =>
-      api.submit(
-        number % 2 === 0
-          ? { type: 'DELAY', payload: { ms: number * 5 } }
-          : { type: 'HTTP_GET_JSON', payload: { url: `${target.url}/plain` } },
-        `chaos-${number}`,
+    const submitted = await Promise.all(
+      Array.from({ length: 30 }, (_, number) =>
+        api.submit(
+          number % 2 === 0
+            ? { type: 'DELAY', payload: { ms: number * 5 } }
+            : { type: 'HTTP_GET_JSON', payload: { url: `${target.url}/plain` } },
+          `chaos-${number}`,
+        ),
       ),
-    ),
-  )
-  for (const { commandId, type } of submitted) {
-    const command = await api.final(commandId, 90_000)
-    check(t, command, type as (typeof TYPES)[number], true)
-  }
-  t.ok(crashes >= 5, `${crashes} crashes: the faults did fire`)
-  for (const { commandId } of submitted) t.equal((await api.get(commandId)).status !== 'RUNNING', true)
-})
+    )
+    for (const { commandId, type } of submitted) {
+      const command = await api.final(commandId, 90_000)
+      check(t, command, type as (typeof TYPES)[number], true)
+    }
+    t.ok(crashes >= 5, `${crashes} crashes: the faults did fire`)
+    for (const { commandId } of submitted) t.equal((await api.get(commandId)).status !== 'RUNNING', true)
+  },
+)
 
 function check(
   t: Test,

@@ -37,7 +37,15 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'control-server/src/store',
-    may: ['control-server/src/store', 'control-server/src/lifecycle', PROTOCOL, RUNTIME, 'node:fs', 'node:path', 'node:url'],
+    may: [
+      'control-server/src/store',
+      'control-server/src/lifecycle',
+      PROTOCOL,
+      RUNTIME,
+      'node:fs',
+      'node:path',
+      'node:url',
+    ],
     types: ['better-sqlite3'],
     why: 'the store keeps what it is told; it listens to nobody and decides nothing',
   },
@@ -45,7 +53,16 @@ const RULES: readonly Rule[] = [
     from: 'control-server/src/http',
     may: [
       ...['control-server/src/http', 'control-server/src/lifecycle', 'control-server/src/store/store.ts'],
-      ...[PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'typebox', 'ajv', 'ajv-formats', 'secure-json-parse'],
+      ...[
+        PROTOCOL,
+        RUNTIME,
+        'fastify',
+        '@fastify/type-provider-typebox',
+        'typebox',
+        'ajv',
+        'ajv-formats',
+        'secure-json-parse',
+      ],
       ...['node:http', 'node:net'],
     ],
     types: ['control-server/src/wakeups.ts'],
@@ -54,7 +71,12 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'control-server/src/maintenance',
-    may: ['control-server/src/maintenance', 'control-server/src/lifecycle', 'control-server/src/store/store.ts', PROTOCOL],
+    may: [
+      'control-server/src/maintenance',
+      'control-server/src/lifecycle',
+      'control-server/src/store/store.ts',
+      PROTOCOL,
+    ],
     never: /sqlite|fastify/,
     why: 'timers ask the lifecycle and call the contract of the store, as routes do',
   },
@@ -76,7 +98,15 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'control-server/src/app.ts',
-    may: ['control-server/src/http', PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'node:crypto', 'node:net'],
+    may: [
+      'control-server/src/http',
+      PROTOCOL,
+      RUNTIME,
+      'fastify',
+      '@fastify/type-provider-typebox',
+      'node:crypto',
+      'node:net',
+    ],
     never: /sqlite/,
     why: 'the application is built on a store that somebody else has opened',
   },
@@ -132,7 +162,15 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/agent.ts',
-    may: ['agent/src/decide', 'agent/src/client', 'agent/src/run.ts', 'agent/src/trigger.ts', PROTOCOL, RUNTIME, 'node:timers'],
+    may: [
+      'agent/src/decide',
+      'agent/src/client',
+      'agent/src/run.ts',
+      'agent/src/trigger.ts',
+      PROTOCOL,
+      RUNTIME,
+      'node:timers',
+    ],
     types: ['agent/src/journal', 'agent/src/heartbeat', 'agent/src/executors', 'agent/src/crash-points.ts'],
     why: 'the loops are given their journal, heartbeat and executors, so that a test can give others',
   },
@@ -148,7 +186,9 @@ type Import = { file: string; target: string; typeOnly: boolean }
 /** Every import and re-export of a file; relative ones as paths of the repository. */
 const importsOf = (file: string, source: string): Import[] => {
   const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '')
-  const statements = code.matchAll(/^\s*(?:import|export)\s+(type\s+)?([^'";]*?\sfrom\s+)?'([^']+)'|\bimport\('([^']+)'\)/gm)
+  const statements = code.matchAll(
+    /^\s*(?:import|export)\s+(type\s+)?([^'";]*?\sfrom\s+)?'([^']+)'|\bimport\('([^']+)'\)/gm,
+  )
   return [...statements].map(([, type, names, from, dynamic]) => {
     const target = from ?? dynamic ?? ''
     const named = /^\{([\s\S]*)\}\s+from\s+$/.exec(names ?? '')?.[1]?.split(',') ?? []
@@ -171,7 +211,8 @@ const violations = (files: Readonly<Record<string, string>>): string[] =>
     if (rule === undefined) return [`${file} has no row in the table`]
     return importsOf(file, source).flatMap(({ target, typeOnly }) => {
       const may = [...rule.may, ...(typeOnly ? (rule.types ?? []) : [])]
-      const refused = !allowed(target, may) || (rule.never?.test(target) === true && !(typeOnly && allowed(target, rule.types ?? [])))
+      const refused =
+        !allowed(target, may) || (rule.never?.test(target) === true && !(typeOnly && allowed(target, rule.types ?? [])))
       return refused ? [`${file} may not import ${target}: ${rule.why}`] : []
     })
   })
@@ -184,8 +225,14 @@ for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
   })
 
 t.test('every row of the table is about something that exists', async (t) => {
-  const files = ['protocol', 'runtime', 'control-server', 'agent'].flatMap((workspace) => filesBelow(`${workspace}/src`, '.ts'))
-  for (const { from } of RULES) t.ok(files.some((file) => file === from || file.startsWith(`${from}/`)), from)
+  const files = ['protocol', 'runtime', 'control-server', 'agent'].flatMap((workspace) =>
+    filesBelow(`${workspace}/src`, '.ts'),
+  )
+  for (const { from } of RULES)
+    t.ok(
+      files.some((file) => file === from || file.startsWith(`${from}/`)),
+      from,
+    )
 })
 
 t.test('a planted violation is reported with its reason', async (t) => {
@@ -193,17 +240,24 @@ t.test('a planted violation is reported with its reason', async (t) => {
   t.same(planted('control-server/src/lifecycle/planted.ts', "import { readFileSync } from 'node:fs'"), [
     'control-server/src/lifecycle/planted.ts may not import node:fs: decisions are pure, so that a simulation can drive them',
   ])
-  t.match(planted('control-server/src/http/routes/planted.ts', "import { openSqliteStore } from '../../store/sqlite-store.ts'"), [
-    /may not import control-server\/src\/store\/sqlite-store\.ts: routes speak to the contract/,
+  t.match(
+    planted(
+      'control-server/src/http/routes/planted.ts',
+      "import { openSqliteStore } from '../../store/sqlite-store.ts'",
+    ),
+    [/may not import control-server\/src\/store\/sqlite-store\.ts: routes speak to the contract/],
+  )
+  t.match(planted('agent/src/executors/planted.ts', "const journal = await import('../journal/journal.ts')"), [
+    /may not import agent\/src\/journal/,
   ])
-  t.match(planted('agent/src/executors/planted.ts', "const journal = await import('../journal/journal.ts')"), [/may not import agent\/src\/journal/])
   t.match(planted('agent/src/planted.ts', ''), [/has no row/])
   t.match(planted('protocol/src/planted.ts', "export * from 'undici'"), [/may not import undici/])
   t.match(planted('protocol/src/planted.ts', "import 'undici'"), [/may not import undici/])
 })
 
 t.test('a type may cross where the table says so, and a value may not', async (t) => {
-  const cross = (statement: string) => violations({ 'agent/src/decide/crossing.ts': `${statement} from '../journal/journal.ts'` })
+  const cross = (statement: string) =>
+    violations({ 'agent/src/decide/crossing.ts': `${statement} from '../journal/journal.ts'` })
   t.same(cross('import type { Entry }'), [])
   t.same(cross('import { type Entry, type Phase }'), [])
   t.equal(cross('import { openJournal, type Entry }').length, 1)

@@ -4,7 +4,11 @@ import { createApi } from '../src/api.ts'
 import { freePort, startServer } from '../src/processes.ts'
 
 /** As such an agent is written: poll, do, put. */
-async function simpleAgent(base: string, agentId: string, work: (command: { type: string; payload: unknown }) => unknown) {
+async function simpleAgent(
+  base: string,
+  agentId: string,
+  work: (command: { type: string; payload: unknown }) => unknown,
+) {
   for (let done = 0; ; done += 1) {
     const next = await fetch(`${base}/commands/next?agentId=${agentId}`)
     if (next.status === 204) return done

@@ -148,7 +148,7 @@ t.test('whatever an answer says, nothing starts that is not accepted and nothing
       acks: some().map((attemptId) => ({ attemptId, verdict: 'accepted' })),
       desired: some().map((attemptId) => ({ attemptId, cancel: 'x', graceMs: 0 })),
     })
-    const actions = actionsFor(answer, (id) => known.get(id), some(), mode)
+    const actions = actionsFor(answer, (id) => known.get(id), [...new Set(some())], mode)
     const begun = new Set<string>()
     for (const action of actions) {
       const id = action.type === 'accept' ? action.offer.attemptId : action.attemptId

@@ -1,8 +1,8 @@
 /** What the routes stand on. Made once by `app.ts`. */
-import type { FastifyInstance, RawServerDefault } from 'fastify'
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { FastifyBaseLogger } from 'fastify'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { LifecyclePolicy } from '../lifecycle/transition.ts'
 import type { Store } from '../store/store.ts'
 import type { Wakeups } from '../wakeups.ts'

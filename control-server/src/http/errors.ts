@@ -19,7 +19,11 @@ export class ApiError extends Error {
   readonly code: ApiErrorCode
   readonly details: Detail[] | undefined
   readonly headers: Record<string, string>
-  constructor(code: ApiErrorCode, message?: string, extra: { details?: Detail[]; headers?: Record<string, string> } = {}) {
+  constructor(
+    code: ApiErrorCode,
+    message?: string,
+    extra: { details?: Detail[]; headers?: Record<string, string> } = {},
+  ) {
     super(message ?? API_ERRORS[code][1])
     this.code = code
     this.details = extra.details
@@ -68,12 +72,15 @@ const toApiError = (error: FastifyError | Error): ApiError | null => {
   if ('validation' in error && Array.isArray(error.validation)) {
     const details = validationDetails(error.validation, error.validationContext ?? 'body')
     const [first] = details
-    return new ApiError('INVALID_REQUEST', first === undefined ? undefined : `${first.path} ${first.message}`, { details })
+    return new ApiError('INVALID_REQUEST', first === undefined ? undefined : `${first.path} ${first.message}`, {
+      details,
+    })
   }
   const code = 'code' in error ? FRAMEWORK_CODES[error.code] : undefined
   if (code !== undefined) return new ApiError(code)
   // Whatever else Fastify or Node blames on the caller.
-  const blamed = 'statusCode' in error && error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
+  const blamed =
+    'statusCode' in error && error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
   return blamed ? new ApiError('MALFORMED_REQUEST') : null
 }
 
@@ -86,17 +93,23 @@ const validationDetails = (errors: readonly AjvError[], context: string): Detail
   const details = errors.slice(0, DETAILS_MAX * 2).map(({ instancePath, keyword, params, message }) => {
     const given = params as Record<string, unknown>
     const named = (property: unknown) => `${where}${instancePath}/${String(property).slice(0, 200)}`
-    if (keyword === 'required') return { path: named(given['missingProperty']), message: 'is required' }
-    if (keyword === 'additionalProperties') return { path: named(given['additionalProperty']), message: 'is not a known field' }
+    if (keyword === 'required') return { path: named(given.missingProperty), message: 'is required' }
+    if (keyword === 'additionalProperties')
+      return { path: named(given.additionalProperty), message: 'is not a known field' }
     if (keyword === 'discriminator')
-      return given['error'] === 'mapping'
-        ? { path: named(given['tag']), message: 'is not a known type' }
-        : { path: named(given['tag']), message: 'must be a string that names the type' }
+      return given.error === 'mapping'
+        ? { path: named(given.tag), message: 'is not a known type' }
+        : { path: named(given.tag), message: 'must be a string that names the type' }
     if (keyword === 'enum')
-      return { path: where + instancePath, message: `must be one of ${(given['allowedValues'] as unknown[]).join(', ')}` }
+      return {
+        path: where + instancePath,
+        message: `must be one of ${(given.allowedValues as unknown[]).join(', ')}`,
+      }
     return { path: where + instancePath || '/', message: message ?? 'is not valid' }
   })
-  return details.filter(({ path, message }, index) => details.findIndex((d) => d.path === path && d.message === message) === index)
+  return details.filter(
+    ({ path, message }, index) => details.findIndex((d) => d.path === path && d.message === message) === index,
+  )
 }
 
 export function installErrors(app: FastifyInstance): void {

@@ -31,4 +31,5 @@ export function installHostCheck(app: FastifyInstance, allowed: readonly string[
 }
 
 const hostName = (header: string): string | null =>
-  /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d{1,5})?$/.exec(header)?.slice(1).find(Boolean)?.toLowerCase() ?? null
+  /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d{1,5})?$/.exec(header)?.slice(1).find(Boolean)?.toLowerCase() ??
+  null

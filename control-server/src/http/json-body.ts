@@ -26,21 +26,25 @@ declare module 'fastify' {
 
 export function installJsonBody(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, bytes: Buffer) => {
-    const contentType = request.headers['content-type'] ?? ''
-    const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType)?.[1]
-    if (charset !== undefined && !/^utf-?8$/i.test(charset)) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
-    if ((request.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
-      throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
-    if (bytes.length === 0) return undefined
-    const isReport = request.routeOptions.config.report ?? false
-    const value = parse(bytes, isReport)
-    if (isReport) return storableJson(value, { bytesMax: Number.POSITIVE_INFINITY, depthMax: REPORT_DEPTH_MAX }).value
-    const fault = checkJson(value, { depthMax: DEPTH_MAX, keysMax: KEYS_MAX })
-    if (fault !== null)
-      throw new ApiError('MALFORMED_JSON', `${fault.path || '/'} ${fault.message}`, { details: [fault] })
-    return value
-  })
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, bytes: Buffer) => {
+      const contentType = request.headers['content-type'] ?? ''
+      const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType)?.[1]
+      if (charset !== undefined && !/^utf-?8$/i.test(charset)) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+      if ((request.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
+        throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
+      if (bytes.length === 0) return undefined
+      const isReport = request.routeOptions.config.report ?? false
+      const value = parse(bytes, isReport)
+      if (isReport) return storableJson(value, { bytesMax: Number.POSITIVE_INFINITY, depthMax: REPORT_DEPTH_MAX }).value
+      const fault = checkJson(value, { depthMax: DEPTH_MAX, keysMax: KEYS_MAX })
+      if (fault !== null)
+        throw new ApiError('MALFORMED_JSON', `${fault.path || '/'} ${fault.message}`, { details: [fault] })
+      return value
+    },
+  )
 }
 
 const parse = (bytes: Buffer, isReport: boolean): unknown => {

@@ -1,6 +1,8 @@
 /** What clients do: submit, read, list, cancel. */
 import type { CommandRecord } from '@agent-executor/protocol'
 import t from 'tap'
+import { v7 as uuidv7 } from 'uuid'
+import { commandOf } from '../../src/lifecycle/submission.ts'
 import { isApiError, startServer } from './harness.ts'
 
 type Page = { items: Partial<CommandRecord>[]; nextCursor: string | null }
@@ -45,7 +47,10 @@ t.test('a submission is answered 201 with the whole record, its defaults filled 
   })
   t.strictSame(await server.record(commandId), answer.body, 'GET answers the same')
 
-  const http = await server.call('POST', '/commands', { type: 'HTTP_GET_JSON', payload: { url: 'https://example.com/' } })
+  const http = await server.call('POST', '/commands', {
+    type: 'HTTP_GET_JSON',
+    payload: { url: 'https://example.com/' },
+  })
   t.match(http.body, { timeoutMs: 90_000, payload: { url: 'https://example.com/' } })
 })
 
@@ -61,7 +66,11 @@ t.test('every field of a submission is stored and shown', async (t) => {
     totalTimeoutMs: 90_000,
     expiresAt: inMs(60_000),
     notBefore: inMs(30_000),
-    retry: { maxAttempts: 5, backoff: { initialMs: 10, maxMs: 20, factor: 1.5 }, retryOn: ['NETWORK_ERROR', 'MY_CODE'] },
+    retry: {
+      maxAttempts: 5,
+      backoff: { initialMs: 10, maxMs: 20, factor: 1.5 },
+      retryOn: ['NETWORK_ERROR', 'MY_CODE'],
+    },
     takeover: 'auto',
     lostAfterMs: 0,
     metadata: { 'ticket/1': 'a', n: 1.5, ok: true },
@@ -77,7 +86,8 @@ t.test('the list', async (t) => {
   const made: string[] = []
   for (let i = 0; i < 7; i++) {
     server.clock.nowMs += 1000
-    const fields = i === 3 ? { metadata: { note: 'Find "Me" 100%_' }, labels: ['gpu'] } : { labels: i < 2 ? ['cpu'] : [] }
+    const fields =
+      i === 3 ? { metadata: { note: 'Find "Me" 100%_' }, labels: ['gpu'] } : { labels: i < 2 ? ['cpu'] : [] }
     made.push((await server.submit(fields)).commandId)
   }
   const http = { type: 'HTTP_GET_JSON', payload: { url: 'http://find.example/' } }
@@ -107,15 +117,30 @@ t.test('the list', async (t) => {
     t.strictSame(pages, newestFirst)
     const exact = (await list('?limit=8')) as Page
     t.match(exact, { items: { length: 8 }, nextCursor: null }, 'no empty page at the end')
-    t.strictSame(await list(`?cursor=${Buffer.from(made[0] ?? '').toString('base64url')}`), { items: [], nextCursor: null })
+    t.strictSame(await list(`?cursor=${Buffer.from(made[0] ?? '').toString('base64url')}`), {
+      items: [],
+      nextCursor: null,
+    })
   })
 
   await t.test('links to the next page with the same filters', async (t) => {
     const answer = await server.call('GET', '/commands?limit=2&type=DELAY&fields=commandId')
     const path = /^<([^>]+)>; rel="next"$/.exec(answer.headers.get('link') ?? '')?.[1] ?? ''
-    t.strictSame((answer.body as Page).items, made.slice(5).toReversed().map((commandId) => ({ commandId })))
+    t.strictSame(
+      (answer.body as Page).items,
+      made
+        .slice(5)
+        .toReversed()
+        .map((commandId) => ({ commandId })),
+    )
     const next = await server.call('GET', path)
-    t.strictSame((next.body as Page).items, made.slice(3, 5).toReversed().map((commandId) => ({ commandId })))
+    t.strictSame(
+      (next.body as Page).items,
+      made
+        .slice(3, 5)
+        .toReversed()
+        .map((commandId) => ({ commandId })),
+    )
   })
 
   await t.test('can be filtered', async (t) => {
@@ -149,7 +174,8 @@ t.test('the list', async (t) => {
 
 t.test('the bare list stops at 1,000 and links to the rest', async (t) => {
   const server = await startServer(t)
-  for (let i = 0; i < 1001; i += 1) await server.submit()
+  for (let i = 0; i < 1001; i++)
+    await server.store.submit(commandOf({ type: 'DELAY', payload: { ms: i } }, uuidv7(), i), null)
   const answer = await server.call('GET', '/commands')
   const commands = ids(answer.body)
   t.equal(commands.length, 1000)
@@ -182,7 +208,11 @@ t.test('cancel', async (t) => {
     const ended = await cancel(commandId, { reason: 'no longer needed' })
     t.match(ended, {
       status: 200,
-      body: { status: 'CANCELLED', cancelRequested: true, error: { code: 'CANCELLED', message: 'no longer needed', retryable: false } },
+      body: {
+        status: 'CANCELLED',
+        cancelRequested: true,
+        error: { code: 'CANCELLED', message: 'no longer needed', retryable: false },
+      },
     })
     server.clock.nowMs += 1000
     t.strictSame((await cancel(commandId)).body, { ...(ended.body as CommandRecord) })
@@ -198,8 +228,14 @@ t.test('cancel', async (t) => {
         status: 202,
         body: { status: 'RUNNING', cancelRequested: true, finishedAt: null },
       })
-    t.match(await server.call('PUT', `/commands/${commandId}/result`, { agentId: 'a', result: 'done' }), { status: 200 })
-    t.match(await server.record(commandId), { status: 'COMPLETED', result: 'done', cancelRequested: true }, 'what was finished first stands')
+    t.match(await server.call('PUT', `/commands/${commandId}/result`, { agentId: 'a', result: 'done' }), {
+      status: 200,
+    })
+    t.match(
+      await server.record(commandId),
+      { status: 'COMPLETED', result: 'done', cancelRequested: true },
+      'what was finished first stands',
+    )
     isApiError(t, await cancel(commandId), 'COMMAND_FINAL')
     isApiError(t, await server.call('DELETE', `/commands/${commandId}`), 'COMMAND_FINAL')
     t.equal((await server.record(commandId)).status, 'COMPLETED')
@@ -226,7 +262,10 @@ t.test('Idempotency-Key', async (t) => {
   await t.test('the same body again is answered with the same command', async (t) => {
     const first = await send('same', body)
     t.equal(first.headers.get('idempotent-replayed'), null)
-    const again = await send('same', '{ "labels":["x"],"metadata":{"b":2,"a":1.0},"payload":{"ms":1e0},"type":"DELAY" }')
+    const again = await send(
+      'same',
+      '{ "labels":["x"],"metadata":{"b":2,"a":1.0},"payload":{"ms":1e0},"type":"DELAY" }',
+    )
     t.match(again, { status: 201, body: { commandId: (first.body as CommandRecord).commandId } })
     t.equal(again.headers.get('idempotent-replayed'), 'true')
     t.equal(again.headers.get('location'), first.headers.get('location'))
@@ -235,7 +274,11 @@ t.test('Idempotency-Key', async (t) => {
 
   await t.test('another body is 422 and names the command', async (t) => {
     const first = (await send('other', body)).body as CommandRecord
-    for (const other of [{ ...body, priority: 1 }, { ...body, payload: { ms: 2 } }, { ...body, metadata: {} }]) {
+    for (const other of [
+      { ...body, priority: 1 },
+      { ...body, payload: { ms: 2 } },
+      { ...body, metadata: {} },
+    ]) {
       const { details } = isApiError(t, await send('other', other), 'IDEMPOTENCY_KEY_REUSED')
       t.match(details, [{ path: 'headers/idempotency-key', message: first.commandId }])
     }
@@ -261,7 +304,10 @@ t.test('Idempotency-Key', async (t) => {
     const first = (await send('deadline', soon)).body as CommandRecord
     server.clock.nowMs += 2000
     await server.sweep()
-    t.match(await send('deadline', soon), { status: 201, body: { commandId: first.commandId, status: 'FAILED', error: { code: 'EXPIRED' } } })
+    t.match(await send('deadline', soon), {
+      status: 201,
+      body: { commandId: first.commandId, status: 'FAILED', error: { code: 'EXPIRED' } },
+    })
   })
 
   await t.test('is forgotten after its time', async (t) => {
@@ -281,9 +327,18 @@ t.test('expiresAt: what was not started in time is FAILED with EXPIRED', async (
   await server.sweep()
   t.equal((await server.record(commandId)).status, 'PENDING')
   server.clock.nowMs += 1
-  t.equal((await server.call('GET', '/commands/next?agentId=a')).status, 204, 'not handed out even before the sweeper comes')
+  t.equal(
+    (await server.call('GET', '/commands/next?agentId=a')).status,
+    204,
+    'not handed out even before the sweeper comes',
+  )
   await server.sweep()
-  t.match(await server.record(commandId), { status: 'FAILED', error: { code: 'EXPIRED', retryable: false }, attempts: [], timings: { totalMs: 1000 } })
+  t.match(await server.record(commandId), {
+    status: 'FAILED',
+    error: { code: 'EXPIRED', retryable: false },
+    attempts: [],
+    timings: { totalMs: 1000 },
+  })
 })
 
 t.test('notBefore: not handed out before its time', async (t) => {

@@ -1,6 +1,5 @@
 /** A real server on a free port of 127.0.0.1, over a real database in the test's own folder, on a clock that tests move. */
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { API_ERRORS, type ApiErrorBody, type ApiErrorCode, type CommandRecord } from '@agent-executor/protocol'
 import { createLogger } from '@agent-executor/runtime'
@@ -71,8 +70,8 @@ export async function startServer(
     random: () => 0,
     newId: () => uuidv7(),
     stopping: stopping.signal,
-    logger: createLogger({ name: 'test', level: (process.env['TEST_LOG_LEVEL'] ?? 'silent') as 'silent' }),
-    connectionsMax: 100,
+    logger: createLogger({ name: 'test', level: (process.env.TEST_LOG_LEVEL ?? 'silent') as 'silent' }),
+    connectionsMax: 500,
     hosts: null,
     ...options,
   })
@@ -109,6 +108,7 @@ export async function startServer(
   }
 
   return {
+    app,
     port,
     clock,
     waiting,
@@ -120,7 +120,6 @@ export async function startServer(
       stopping.abort()
       wakeups.close()
     },
-    close: () => app.close(),
 
     /** Submits a DELAY, with `fields` besides or in place of its own; answers the record. */
     async submit(fields: object = {}): Promise<CommandRecord> {
@@ -139,6 +138,7 @@ export async function startServer(
   }
 }
 
+type Part = string | Uint8Array
 export type RawAnswer = { status: number; headers: string; body: unknown; closed: boolean }
 
 /**
@@ -147,7 +147,7 @@ export type RawAnswer = { status: number; headers: string; body: unknown; closed
  */
 export async function raw(
   port: number,
-  parts: string | Uint8Array | Iterable<string | Uint8Array>,
+  parts: Part | Iterable<Part> | AsyncIterable<Part>,
   { pauseMs = 0, deadlineMs = 8000 }: { pauseMs?: number; deadlineMs?: number } = {},
 ): Promise<RawAnswer> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
@@ -160,9 +160,8 @@ export async function raw(
   socket.on('data', (chunk) => received.push(chunk))
   socket.on('error', () => {})
   socket.on('end', () => socket.end())
-  const gone = once(socket, 'close')
-  await once(socket, 'connect')
-  for (const part of typeof parts === 'string' || parts instanceof Uint8Array ? [parts] : parts) {
+  const gone = new Promise((resolve) => socket.on('close', resolve))
+  for await (const part of typeof parts === 'string' || parts instanceof Uint8Array ? [parts] : parts) {
     if (socket.destroyed) break
     socket.write(part)
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
@@ -175,7 +174,8 @@ export async function raw(
 const parseAnswer = (text: string): Omit<RawAnswer, 'closed'> => {
   const end = text.indexOf('\r\n\r\n')
   const headers = text.slice(0, end).toLowerCase()
-  const body = text.slice(end + 4)
+  const length = /content-length: (\d+)/.exec(headers)?.[1]
+  const body = text.slice(end + 4, length === undefined ? undefined : end + 4 + Number(length))
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1] ?? 0)
   return { status, headers, body: body.startsWith('{') ? JSON.parse(body) : body }
 }
@@ -200,7 +200,11 @@ export function isApiError(
   t.match(body, { error: /^[A-Z]/, message: /\S/, requestId: /^[0-9a-f-]{36}$/ })
   for (const detail of body.details ?? []) t.match(detail, { path: String, message: /\S/ })
   const text = JSON.stringify(body)
-  t.notMatch(text, /node_modules|\.[jt]s:\d|\n? {4}at |SQLITE|\bSELECT\b|\bINSERT\b|\/work\/|\/dist\//, 'no stack, path or SQL')
+  t.notMatch(
+    text,
+    /node_modules|\.[jt]s:\d|\n? {4}at |SQLITE|\bSELECT\b|\bINSERT\b|\/work\/|\/dist\//,
+    'no stack, path or SQL',
+  )
   t.ok(text.length < 20_000, 'not a copy of what was sent')
   return body
 }

@@ -1,8 +1,10 @@
 // docs/configuration.md and .env.example name every setting of both processes, and no other.
-import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
+
 import { SETTINGS as AGENT } from '@agent-executor/agent/config'
+import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
 import { SETTINGS as SERVER } from '@agent-executor/control-server/config'
 import { CRASH_POINT_NAMES as SERVER_POINTS } from '@agent-executor/control-server/crash-points'
+import { COMMAND_TYPES } from '@agent-executor/protocol'
 import type { Setting } from '@agent-executor/runtime'
 import t from 'tap'
 import { filesBelow, readText, tableRows } from '../../src/documents.ts'
@@ -19,8 +21,12 @@ t.test('every setting is in docs/configuration.md, and the reverse', async (t) =
 })
 
 t.test('every setting is in .env.example with its default, and the reverse', async (t) => {
-  const shown = [...readText('.env.example').matchAll(/^#\s?([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(([, name, value]) => `${name}=${value}`)
-  const expected = SETTINGS.map((setting) => `${setting.name}=${setting.kind === 'list' ? setting.default.join(',') : setting.default}`)
+  const shown = [...readText('.env.example').matchAll(/^#\s?([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(
+    ([, name, value]) => `${name}=${value}`,
+  )
+  const expected = SETTINGS.map(
+    (setting) => `${setting.name}=${setting.kind === 'list' ? setting.default.join(',') : setting.default}`,
+  )
   t.same(unique(shown), unique(expected))
 })
 
@@ -42,7 +48,8 @@ t.test('flags and crash points that the documents use exist', async (t) => {
 })
 
 t.test('settings that the documents assign exist', async (t) => {
-  const names = new Set([...SETTINGS.map(({ name }) => name), 'NODE_ENV', 'ID'])
+  const names = new Set<string>([...SETTINGS.map(({ name }) => name), 'NODE_ENV', 'ID', ...COMMAND_TYPES])
   for (const path of documents)
-    for (const [, name] of readText(path).matchAll(/`([A-Z][A-Z0-9_]+)=[^`]*`/g)) t.ok(names.has(name as string), `${path}: ${name}`)
+    for (const [, name] of readText(path).matchAll(/`([A-Z][A-Z0-9_]+)=[^`]*`/g))
+      t.ok(names.has(name as string), `${path}: ${name}`)
 })

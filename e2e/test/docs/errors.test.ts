@@ -17,8 +17,14 @@ t.test('every failure code of a command is documented, and every documented one 
 
 t.test('codes that the documents mention exist', async (t) => {
   const known = new Set([...Object.keys(API_ERRORS), ...Object.keys(FAILURE_CODES)])
-  for (const path of ['README.md', 'docs/protocol.md', 'docs/operations.md', 'docs/reliability.md', 'docs/command-lifecycle.md'])
-    // A status before the code, or `code` around it, is how the documents mention one.
+  // A status before the code, or `code` around it, is how the documents mention one.
+  for (const path of [
+    'README.md',
+    'docs/protocol.md',
+    'docs/operations.md',
+    'docs/reliability.md',
+    'docs/command-lifecycle.md',
+  ])
     for (const [, code] of readText(path).matchAll(/\b(?:4\d\d|5\d\d|code) `([A-Z][A-Z_]+)`/g))
       t.ok(known.has(code as string), `${path}: ${code}`)
 })

@@ -11,9 +11,6 @@ for (const [path, blocks] of Object.entries(GENERATED_BLOCKS))
 
 t.test('a block replaces what stands between its markers and nothing else', async (t) => {
   const document = 'before\n<!-- generated:a -->\nold\n<!-- /generated:a -->\nafter'
-  t.equal(
-    withBlocks(document, { a: 'new\n' }),
-    'before\n<!-- generated:a -->\n\nnew\n\n<!-- /generated:a -->\nafter',
-  )
+  t.equal(withBlocks(document, { a: 'new\n' }), 'before\n<!-- generated:a -->\n\nnew\n\n<!-- /generated:a -->\nafter')
   t.throws(() => withBlocks(document, { b: '' }), /<!-- generated:b -->/)
 })

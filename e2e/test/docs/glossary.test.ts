@@ -23,6 +23,10 @@ for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
   t.test(`${workspace} uses none of them as an identifier`, async (t) => {
     for (const path of filesBelow(`${workspace}/src`, '.ts')) {
       const words = new Set(wordsOf(readText(path)))
-      t.same(neverSaid.filter((word) => words.has(word) || words.has(`${word}s`)), [], path)
+      t.same(
+        neverSaid.filter((word) => words.has(word) || words.has(`${word}s`)),
+        [],
+        path,
+      )
     }
   })

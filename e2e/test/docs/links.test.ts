@@ -17,7 +17,12 @@ const anchorsOf = (path: string): string[] =>
 
 /** Targets of `[text](target)` outside code. */
 const linksOf = (path: string): string[] =>
-  [...readText(path).replace(/```[\s\S]*?```/g, '').replace(/`[^`\n]*`/g, '').matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target as string)
+  [
+    ...readText(path)
+      .replace(/```[\s\S]*?```/g, '')
+      .replace(/`[^`\n]*`/g, '')
+      .matchAll(/\]\(([^)\s]+)\)/g),
+  ].map(([, target]) => target as string)
 
 for (const path of documents)
   t.test(`links of ${path} resolve`, async (t) => {
@@ -44,8 +49,18 @@ t.test('ADRs are numbered from 0001 without a gap and have the same parts', asyn
   for (const path of adrs) {
     const text = readText(path)
     const number = basename(path).slice(0, 4)
-    t.match(text, new RegExp(`^# ${number}: .+\\n\\nDate: \\d{4}-\\d{2}-\\d{2}\\n\\nStatus: (Accepted|Proposed|Superseded by .+)\\n`), path)
-    t.same([...text.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading), ['Context', 'Decision', 'Consequences'], path)
+    t.match(
+      text,
+      new RegExp(
+        `^# ${number}: .+\\n\\nDate: \\d{4}-\\d{2}-\\d{2}\\n\\nStatus: (Accepted|Proposed|Superseded by .+)\\n`,
+      ),
+      path,
+    )
+    t.same(
+      [...text.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading),
+      ['Context', 'Decision', 'Consequences'],
+      path,
+    )
   }
 })
 

@@ -23,7 +23,8 @@ const steps = (): Step[] => {
 const LEFT_OUT = '…'
 
 /** `…` alone is a value that differs; at the end of an object it stands for fields that are left out. */
-const parseShown = (shown: string): unknown => JSON.parse(shown.replace(/,\s*…\s*}/g, `, "${LEFT_OUT}": 0}`).replace(/:\s*…/g, `: "${LEFT_OUT}"`))
+const parseShown = (shown: string): unknown =>
+  JSON.parse(shown.replace(/,\s*…\s*}/g, `, "${LEFT_OUT}": 0}`).replace(/:\s*…/g, `: "${LEFT_OUT}"`))
 
 /** What differs between the two, as sentences. Milliseconds are compared by type. */
 const differences = (shown: unknown, given: unknown, path = ''): string[] => {
@@ -62,9 +63,13 @@ t.test('the curl lines of the README answer what it shows', async (t) => {
 
   let commandId = ''
   const run = async (curl: string): Promise<unknown> => {
-    const { stdout } = await promisify(execFile)('/bin/sh', ['-c', curl.replaceAll('localhost:3000', `localhost:${port}`)], {
-      env: { PATH: process.env['PATH'] ?? '', ID: commandId },
-    })
+    const { stdout } = await promisify(execFile)(
+      '/bin/sh',
+      ['-c', curl.replaceAll('localhost:3000', `localhost:${port}`)],
+      {
+        env: { PATH: process.env['PATH'] ?? '', ID: commandId },
+      },
+    )
     const answer = stdout === '' ? null : JSON.parse(stdout)
     commandId = (answer as { commandId?: string } | null)?.commandId ?? commandId
     return answer

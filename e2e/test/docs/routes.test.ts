@@ -13,12 +13,16 @@ t.test('the server has routes', async (t) => {
 })
 
 t.test("the README's route table lists every route, and the reverse", async (t) => {
-  const listed = tableRows(readText('README.md')).flatMap(([cell]) => cell?.match(/^`((?:GET|POST|PUT|DELETE|PATCH) \/\S*)`$/)?.[1] ?? [])
+  const listed = tableRows(readText('README.md')).flatMap(
+    ([cell]) => cell?.match(/^`((?:GET|POST|PUT|DELETE|PATCH) \/\S*)`$/)?.[1] ?? [],
+  )
   t.same(unique(listed), routes)
 })
 
 t.test('docs/protocol.md has a section for every route of agents and of the simple API', async (t) => {
-  const sections = [...readText('docs/protocol.md').matchAll(/^#+ `(\S+ \/\S*)`$/gm)].map(([, route]) => route as string)
+  const sections = [...readText('docs/protocol.md').matchAll(/^#+ `(\S+ \/\S*)`$/gm)].map(
+    ([, route]) => route as string,
+  )
   const expected = routes.filter((route) => /\/agents\/|\/next$|\/result$|^POST \/commands$/.test(route))
   t.same(unique(sections), unique(expected))
 })
@@ -33,7 +37,9 @@ t.test('the Postman collection requests every route, and no other but where an e
       return (
         routeMethod === method &&
         parts.length === path.length &&
-        parts.every((part, index) => part === path[index] || (part.startsWith(':') && /^\{\{.+\}\}$/.test(path[index] ?? '')))
+        parts.every(
+          (part, index) => part === path[index] || (part.startsWith(':') && /^\{\{.+\}\}$/.test(path[index] ?? '')),
+        )
       )
     })
   const tested = requests.filter(({ folder }) => folder !== 'Errors')

@@ -48,7 +48,10 @@ const ListParameters = Type.Object(
 
 /** May be absent altogether, which Fastify shows to the schema as null. */
 const CancelBody = Type.Union([
-  Type.Object({ reason: Type.Optional(Type.String({ minLength: 1, maxLength: 1000 })) }, { additionalProperties: false }),
+  Type.Object(
+    { reason: Type.Optional(Type.String({ minLength: 1, maxLength: 1000 })) },
+    { additionalProperties: false },
+  ),
   Type.Null(),
 ])
 
@@ -95,7 +98,10 @@ export function commandRoutes(app: App, context: Context): void {
       const { commandId, type } = submitted.command
       if (submitted.outcome === 'replayed') reply.header('idempotent-replayed', 'true')
       request.log.info({ commandId, type, replayed: submitted.outcome === 'replayed' }, 'command submitted')
-      return reply.status(201).header('location', `/commands/${commandId}`).send(await read(commandId))
+      return reply
+        .status(201)
+        .header('location', `/commands/${commandId}`)
+        .send(await read(commandId))
     },
   )
 
@@ -132,13 +138,15 @@ export function commandRoutes(app: App, context: Context): void {
       } satisfies ListQuery)
       const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
       const now = nowMs()
-      const items = found
-        .slice(0, limit)
-        .map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      const items = found.slice(0, limit).map((command) => pick(commandRecord(command, command.attempts, now), fields))
       const last = found.length > limit ? found[limit - 1]?.commandId : undefined
       const nextCursor = last === undefined ? null : Buffer.from(last).toString('base64url')
       if (nextCursor !== null) {
-        const next = new URLSearchParams({ ...(query as Record<string, string>), limit: String(limit), cursor: nextCursor })
+        const next = new URLSearchParams({
+          ...(query as Record<string, string>),
+          limit: String(limit),
+          cursor: nextCursor,
+        })
         reply.header('link', `</commands?${next}>; rel="next"`)
       }
       // The original simple API answers a bare array; whoever pages gets the envelope.

@@ -43,13 +43,19 @@ export function healthRoutes(app: App, context: Context): void {
     status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
     checks: Type.Object({ database: Type.Boolean(), accepting: Type.Boolean() }),
   })
-  app.get('/readyz', { logLevel: 'warn', schema: { response: { 200: Ready, 503: Ready } } }, async (_request, reply) => {
-    const database = await store.check().then(
-      () => true,
-      () => false,
-    )
-    const checks = { database, accepting: !context.stopping.aborted }
-    const ready = checks.database && checks.accepting
-    return reply.status(ready ? 200 : 503).send({ status: ready ? ('ok' as const) : ('unavailable' as const), checks })
-  })
+  app.get(
+    '/readyz',
+    { logLevel: 'warn', schema: { response: { 200: Ready, 503: Ready } } },
+    async (_request, reply) => {
+      const database = await store.check().then(
+        () => true,
+        () => false,
+      )
+      const checks = { database, accepting: !context.stopping.aborted }
+      const ready = checks.database && checks.accepting
+      return reply
+        .status(ready ? 200 : 503)
+        .send({ status: ready ? ('ok' as const) : ('unavailable' as const), checks })
+    },
+  )
 }

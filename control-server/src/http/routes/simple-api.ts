@@ -43,7 +43,10 @@ export function simpleApiRoutes(app: App, context: Context): void {
       if (!answer.ok) throw new ApiError(answer.code, answer.message)
       if (answer.command === null) return reply.status(204).send(null)
       const { command } = answer
-      request.log.info({ commandId: command.commandId, attempt: command.attempts.at(-1)?.number, agentId }, 'handed out')
+      request.log.info(
+        { commandId: command.commandId, attempt: command.attempts.at(-1)?.number, agentId },
+        'handed out',
+      )
       return commandRecord(command, command.attempts, now)
     },
   )
