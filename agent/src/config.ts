@@ -15,7 +15,7 @@ export const SETTINGS = {
   httpAllow: { kind: 'list', name: 'HTTP_ALLOW', flag: '--http-allow', default: [], pattern: /^[A-Za-z0-9.:_/-]+$/, meaning: 'Hosts and CIDR blocks that HTTP_GET_JSON may reach although they are refused otherwise' },
   logLevel: { kind: 'text', name: 'LOG_LEVEL', flag: '--log-level', default: 'info', choices: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], meaning: 'Least severe level that is logged' },
   logFile: { kind: 'text', name: 'LOG_FILE', flag: '--log-file', default: '', meaning: 'File to log to instead of standard output; reopened on SIGHUP' },
-  drainMs: { kind: 'integer', name: 'DRAIN_MS', flag: '--drain-ms', default: 10_000, min: 0, max: 3_600_000, unit: 'ms', meaning: 'How long work may take to finish after SIGTERM' },
+  drainMs: { kind: 'integer', name: 'DRAIN_MS', flag: '--drain-ms', default: 8000, min: 0, max: 3_600_000, unit: 'ms', meaning: 'How long work may take to finish after SIGTERM' },
   journalRetentionMs: { kind: 'integer', name: 'JOURNAL_RETENTION_MS', flag: '--journal-retention-ms', default: 14 * DAY_MS, min: DAY_MS, max: 366 * DAY_MS, unit: 'ms', meaning: 'How long acknowledged attempts are remembered' },
   journalRowsMax: { kind: 'integer', name: 'JOURNAL_ROWS_MAX', flag: '--journal-rows-max', default: 100_000, min: 1000, max: 10_000_000, unit: 'count', meaning: 'Acknowledged attempts remembered at most' },
   ...crashSettings(CRASH_POINT_NAMES),

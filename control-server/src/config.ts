@@ -21,7 +21,7 @@ export const SETTINGS = {
   syncBytesMax: { kind: 'integer', name: 'SYNC_BYTES_MAX', flag: '--sync-bytes-max', default: 33_554_432, min: 1_048_576, max: 268_435_456, unit: 'bytes', meaning: 'Largest body of a sync or a reported result' },
   resultBytesMax: { kind: 'integer', name: 'RESULT_BYTES_MAX', flag: '--result-bytes-max', default: 1_048_576, min: 1024, max: 16_777_216, unit: 'bytes', meaning: 'Largest result that is stored whole; a larger one is cut and flagged' },
   idempotencyMs: { kind: 'integer', name: 'IDEMPOTENCY_MS', flag: '--idempotency-ms', default: DAY_MS, min: 1000, max: 90 * DAY_MS, unit: 'ms', meaning: 'How long an Idempotency-Key is remembered' },
-  drainMs: { kind: 'integer', name: 'DRAIN_MS', flag: '--drain-ms', default: 10_000, min: 0, max: 600_000, unit: 'ms', meaning: 'How long requests in flight may take after SIGTERM' },
+  drainMs: { kind: 'integer', name: 'DRAIN_MS', flag: '--drain-ms', default: 8000, min: 0, max: 600_000, unit: 'ms', meaning: 'How long requests in flight may take after SIGTERM' },
   connectionsMax: { kind: 'integer', name: 'CONNECTIONS_MAX', flag: '--connections-max', default: 12_000, min: 10, max: 100_000, unit: 'count', meaning: 'Connections at a time' },
   allowedHosts: { kind: 'list', name: 'ALLOWED_HOSTS', flag: '--allowed-hosts', default: [], pattern: /^[A-Za-z0-9.:_-]+$/, meaning: 'Host headers accepted besides the loopback names and HOST' },
   allowUnauthenticated: { kind: 'flag', name: 'ALLOW_UNAUTHENTICATED', flag: '--allow-unauthenticated', default: false, meaning: 'Listen on an address other than loopback although there are no keys' },

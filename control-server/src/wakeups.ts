@@ -11,8 +11,10 @@ type Presence = {
   agent: Agent | null
   /** Free slots by type as of its last sync, less those that a wake-up was sent for. */
   want: Record<string, number>
-  /** Something changed since its last sync began. */
+  /** Something changed that no sync has told it. */
   changed: boolean
+  /** Whether something changed since the sync that is under way began; null where none is. */
+  changedMeanwhile: boolean | null
   wake: ((changed: boolean) => void) | null
 }
 
@@ -25,14 +27,16 @@ export function createWakeups() {
   const presenceOf = (agentId: string): Presence => {
     const known = presences.get(agentId)
     if (known !== undefined) return known
-    const presence: Presence = { agent: null, want: {}, changed: false, wake: null }
+    const presence: Presence = { agent: null, want: {}, changed: false, changedMeanwhile: null, wake: null }
     presences.set(agentId, presence)
     return presence
   }
 
   const tell = (presence: Presence): boolean => {
     presence.changed = true
-    if (presence.wake === null) return false
+    // What it can take after the sync that is under way is not known yet: it is told when that is answered.
+    if (presence.changedMeanwhile !== null) presence.changedMeanwhile = true
+    if (presence.changedMeanwhile !== null || presence.wake === null) return false
     presence.wake(true)
     return true
   }
@@ -42,8 +46,10 @@ export function createWakeups() {
     const lane = parseLane(laneOf(change.command))
     for (const [agentId, presence] of presences) {
       const free = presence.want[lane.type] ?? 0
-      if (presence.agent === null || free <= 0 || !mayTake(presence.agent, lane)) continue
-      if (!tell(presence)) continue
+      const mayWant =
+        presence.changedMeanwhile !== null ||
+        (presence.agent !== null && free > 0 && mayTake(presence.agent, lane))
+      if (!mayWant || !tell(presence)) continue
       presence.want[lane.type] = free - 1
       // To the back of the queue, so that equal agents take turns.
       presences.delete(agentId)
@@ -53,14 +59,17 @@ export function createWakeups() {
   }
 
   return {
-    /** A sync of this agent begins: what changed until now is part of its answer. */
+    /** A sync of this agent begins: what changed until now will be part of its answer, unless it is refused. */
     syncing(agentId: string): void {
-      presenceOf(agentId).changed = false
+      presenceOf(agentId).changedMeanwhile = false
     },
 
     /** The agent was answered; `want` is what it can still take. */
     synced(agent: Agent, want: Readonly<Record<string, number>>): void {
-      Object.assign(presenceOf(agent.agentId), { agent, want: { ...want } })
+      const presence = presenceOf(agent.agentId)
+      presence.changed = presence.changedMeanwhile ?? false
+      Object.assign(presence, { agent, want: { ...want }, changedMeanwhile: null })
+      if (presence.changed) presence.wake?.(true)
     },
 
     /** A commit changed these commands. */

@@ -76,6 +76,7 @@ const RULES: readonly Rule[] = [
       'control-server/src/lifecycle',
       'control-server/src/store/store.ts',
       PROTOCOL,
+      'node:timers',
     ],
     never: /sqlite|fastify/,
     why: 'timers ask the lifecycle and call the contract of the store, as routes do',

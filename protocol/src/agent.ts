@@ -6,6 +6,8 @@ import { CommandError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 
 const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+/** Far below MAX_SAFE_INTEGER: the server answers with the number after it. */
+const Incarnation = Type.Integer({ minimum: 0, maximum: 2 ** 48 })
 const AttemptIdField = Type.String({ pattern: ATTEMPT_ID_PATTERN, maxLength: 111 })
 const Token = Type.String({ pattern: '^[A-Za-z0-9-]{8,64}$' })
 /** Slots by command type: a long DELAY never takes the place of a fetch. */
@@ -22,7 +24,7 @@ export const RegisterRequest = Type.Object(
       maxItems: 16,
       description: 'Nonces of earlier registrations whose answer this journal never saw',
     }),
-    previousIncarnation: Count,
+    previousIncarnation: Incarnation,
     logSeq: Count,
     protocol: Type.Object({ min: Count, max: Count }),
     version: Type.String({ maxLength: 100 }),

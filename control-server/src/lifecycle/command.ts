@@ -13,7 +13,7 @@ export type Attempt = {
   number: number
   state: AttemptState
   agentId: string
-  /** The incarnation it was granted to; null before the grant, 0 for an agent of the simple API. */
+  /** The incarnation it was granted to; null before the grant. */
   incarnation: number | null
   /** How long the agent may be silent before the lease is over, from its last renewal or the grant. */
   leaseMs: number

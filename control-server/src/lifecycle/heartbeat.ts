@@ -2,7 +2,8 @@
 import type { ApiErrorCode, HeartbeatRequest } from '@agent-executor/protocol'
 import type { Turn, TurnDecision } from './agent.ts'
 
-export type Renewed = { ok: true } | { ok: false; code: ApiErrorCode; message: string }
+/** `leaseMs` is the lease the server keeps for it; only a sync or a registration brings another one. */
+export type Renewed = { ok: true; leaseMs: number } | { ok: false; code: ApiErrorCode; message: string }
 
 /**
  * Carries no `seq`: a late or repeated one makes the server wait longer than the agent counts on, which is the safe side.
@@ -28,6 +29,6 @@ export function heartbeat(
     agent: { ...agent, renewedAtMs: nowMs, lastSeenAtMs: nowMs },
     changes: [],
     evidence: [],
-    answer: { ok: true },
+    answer: { ok: true, leaseMs: agent.leaseMs },
   }
 }

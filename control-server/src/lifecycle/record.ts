@@ -1,7 +1,7 @@
 /** From what the server remembers to what clients read. */
 import type { AgentRecord, AttemptRecord, CommandRecord } from '@agent-executor/protocol'
 import type { Agent } from './agent.ts'
-import { type Attempt, type Command, newestAttempt } from './command.ts'
+import { type Attempt, type Command, lastGrantedAttempt, newestAttempt } from './command.ts'
 
 export const instant = (timeMs: number): string => new Date(timeMs).toISOString()
 const instantOrNull = (timeMs: number | null): string | null => (timeMs === null ? null : instant(timeMs))
@@ -11,6 +11,8 @@ export function commandRecord(command: Command, attempts: readonly Attempt[], no
   const { spec } = command
   const endMs = command.finishedAtMs ?? nowMs
   const newest = newestAttempt(command)
+  // The late outcome of an attempt that was taken over withdraws the offer after it.
+  const shown = newest?.state === 'WITHDRAWN' && command.status !== 'PENDING' ? lastGrantedAttempt(command) : newest
   return {
     commandId: command.commandId,
     type: command.type,
@@ -18,7 +20,7 @@ export function commandRecord(command: Command, attempts: readonly Attempt[], no
     priority: command.priority,
     labels: spec.labels,
     pinnedTo: spec.pinnedTo,
-    agentId: newest !== undefined && newest.state !== 'WITHDRAWN' ? newest.agentId : null,
+    agentId: shown !== undefined && shown.state !== 'WITHDRAWN' ? shown.agentId : null,
     attempt: newest?.number ?? 0,
     payload: spec.payload,
     result: command.result,

@@ -7,6 +7,7 @@
 import { type ApiErrorCode, PROTOCOL, type RegisterRequest } from '@agent-executor/protocol'
 import { type Agent, agentLeaseOver, createLedger, type Turn, type TurnDecision } from './agent.ts'
 import { phaseOf } from './command.ts'
+import { serverLeaseMs } from './lease-policy.ts'
 import type { LifecyclePolicy } from './transition.ts'
 
 export type Registered =
@@ -37,21 +38,22 @@ export function register(
     return nothing({ ok: true, incarnation: agent.incarnation, protocol, recovery })
 
   const sameEpoch = agent !== null && agent.epoch === server.epoch
+  const sameJournal = agent === null || agent.journalId === request.journalId
   const successor =
     agent !== null &&
-    agent.journalId === request.journalId &&
+    sameJournal &&
     (agent.incarnation === request.previousIncarnation ||
       (agent.nonce !== null && request.previousNonces.includes(agent.nonce)))
-  if (agent !== null && sameEpoch && !successor && !agentLeaseOver(agent, nowMs))
+  // In a new epoch only the journal that the backup knows is let in at once: what it has run, another one cannot tell.
+  if (agent !== null && (sameEpoch ? !successor : !sameJournal) && !agentLeaseOver(agent, nowMs))
     return nothing({
       ok: false,
       code: 'IDENTITY_CONFLICT',
-      message: `Agent id ${request.agentId} is held by ${agent.kind === 'simple' ? 'a client of the simple API' : agent.journalId === request.journalId ? 'a newer process, or a copy, of this journal' : 'an agent with another journal'}, and its lease is not over.`,
-      retryAfterMs: Math.max(1000, agent.renewedAtMs + agent.leaseMs - nowMs),
+      message: `Agent id ${request.agentId} is held by ${agent.kind === 'simple' ? 'a client of the simple API' : sameJournal ? 'a newer process, or a copy, of this journal' : 'an agent with another journal'}, and its lease is not over.`,
+      retryAfterMs: Math.max(1000, agent.renewedAtMs + serverLeaseMs(agent.leaseMs) - nowMs),
     })
 
   const incarnation = Math.max(agent?.incarnation ?? 0, request.previousIncarnation) + 1
-  const sameJournal = agent === null || agent.journalId === request.journalId
   // After a restore the server's own memory is the older one: the journal is believed.
   const journalGoneBack = agent !== null && sameEpoch && (!successor || request.logSeq < agent.logSeq)
   const ledger = createLedger(context.policy)

@@ -21,6 +21,12 @@ export function nextCommand(turn: Turn, context: Context): TurnDecision<Next> {
   if (agent === null)
     return refuse('IDENTITY_CONFLICT', `Agent id ${agentId} is held by an agent that syncs, and its lease is not over.`)
   const ledger = createLedger(context.policy)
+  // Another agent than the one that synced under this id: it must not renew the lease of what that one held.
+  if (turn.agent?.kind === 'sync')
+    for (const owned of turn.owned)
+      if (phaseOf(owned) === 'OFFERED') ledger.apply(owned, { type: 'withdraw', nowMs, reason: 'agentChanged' })
+      else ledger.apply(owned, { type: 'lose', nowMs, reason: 'agentChanged' })
+  const left = ledger.changes.length
   const best = turn.server.recovering === null ? bestOf(turn.ready) : undefined
   let command: Command | null = null
   if (best !== undefined) {
@@ -31,7 +37,8 @@ export function nextCommand(turn: Turn, context: Context): TurnDecision<Next> {
       : offered
     if (granted.ok) command = granted.command
   }
-  return { agent, changes: command === null ? [] : ledger.changes, evidence: [], answer: { ok: true, command } }
+  const changes = command === null ? ledger.changes.slice(0, left) : ledger.changes
+  return { agent, changes, evidence: [], answer: { ok: true, command } }
 }
 
 export function simpleReport(
@@ -85,10 +92,10 @@ export const outcomeOf = (report: SimpleReport): Outcome => {
 const refuse = (code: ApiErrorCode, message: string) =>
   ({ changes: [], evidence: [], answer: { ok: false, code, message } }) as const
 
-/** The agent after this call, which renews its lease; null where the id belongs to an agent that syncs and lives. */
+/** The agent after this call, which renews its lease; null where the id is that of an agent that syncs, and lives or is awaited. */
 function renewed(turn: Turn, { agentId, nowMs, leaseMs }: Context): Agent | null {
   const { agent, server } = turn
-  if (agent?.kind === 'sync' && !agentLeaseOver(agent, nowMs)) return null
+  if (agent?.kind === 'sync' && (server.recovering !== null || !agentLeaseOver(agent, nowMs))) return null
   const fresh: Agent = {
     agentId,
     kind: 'simple',

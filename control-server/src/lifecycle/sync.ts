@@ -83,7 +83,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     if (phase === 'OFFERED' && request.mode === 'ready' && !recovering) {
       offers.push(offerOf(command, newest))
       outstanding.set(command.type, (outstanding.get(command.type) ?? 0) + 1)
-    } else if (phase === 'OFFERED') ledger.apply(command, { type: 'withdraw', nowMs, reason: request.mode })
+    } else if (phase === 'OFFERED') ledger.apply(command, { type: 'withdraw', nowMs, reason: recovering ? 'recovery' : request.mode })
     else if (phase === 'RUNNING') ledger.apply(command, { type: 'lose', nowMs, reason: 'absent' })
   }
 
@@ -169,6 +169,8 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
       const leaseMs = serverLeaseMs(limits.leaseMs)
       const granted = ledger.apply(command, { type: 'grant', nowMs, agentId, incarnation: request.incarnation, leaseMs })
       ;(granted.ok ? grants : drop).push(item.attemptId)
+      // Accepted too late: ended here, or the offer would be made and dropped again until the sweeper comes.
+      if (!granted.ok) ledger.apply(command, { type: 'tick', nowMs })
       return
     }
     const { incarnation } = request

@@ -2,6 +2,7 @@
  * The timer that moves what no call moves: offers nobody accepted, leases that are over, commands whose time has come
  * or gone. It asks the lifecycle what to do with each and looks again when the next one is due, `sweepMs` later at most.
  */
+import { setImmediate as otherCallers } from 'node:timers/promises'
 import type { Change } from '../lifecycle/agent.ts'
 import type { Command } from '../lifecycle/command.ts'
 import { dueAtMs, type LifecycleEvent, type LifecyclePolicy, transition } from '../lifecycle/transition.ts'
@@ -28,17 +29,29 @@ export function createSweeper(options: {
   let running: Promise<void> = Promise.resolve()
   let stopped = false
 
-  const decide = (event: LifecycleEvent) => (command: Command): Change | null => {
-    const moved = transition(command, event, policy)
-    return moved.ok ? { command: moved.command, entry: moved.entry } : null
+  const decide =
+    (event: () => LifecycleEvent) =>
+    (command: Command): Change | null => {
+      const moved = transition(command, event(), policy)
+      return moved.ok ? { command: moved.command, entry: moved.entry } : null
+    }
+
+  /** Until a batch is not full. Between two of them whoever waits gets a turn: renewals above all. */
+  const inBatches = async (batch: () => Promise<number>): Promise<void> => {
+    while (!stopped && (await batch()) === BATCH) await otherCallers()
   }
 
-  /** One pass over everything that is due now. */
-  const sweep = async (): Promise<void> => {
+  /** One pass over everything that is due now. Answers when to look again. */
+  const sweep = async (): Promise<number> => {
     const now = nowMs()
-    while (!stopped && (await store.sweepLeases(now, BATCH, decide({ type: 'leaseOver', nowMs: now, random: random() }))) === BATCH);
-    while (!stopped && (await store.sweepDue(now, BATCH, decide({ type: 'tick', nowMs: now }))) === BATCH);
-    while (!stopped && (await store.pruneKeys(now - options.idempotencyMs, BATCH)) === BATCH);
+    // What a restored database takes for late or lost may have ended long ago: the journals have to be heard first.
+    if ((await store.serverState()).recovering !== null) return now + sweepMs
+    const leaseOver = decide(() => ({ type: 'leaseOver', nowMs: now, random: random() }))
+    const tick = decide(() => ({ type: 'tick', nowMs: now }))
+    await inBatches(() => store.sweepLeases(now, BATCH, leaseOver))
+    await inBatches(() => store.sweepDue(now, BATCH, tick))
+    await inBatches(() => store.pruneKeys(now - options.idempotencyMs, BATCH))
+    return Math.min(nowMs() + sweepMs, (await store.nextDueAtMs()) ?? Number.POSITIVE_INFINITY)
   }
 
   const schedule = (atMs: number): void => {
@@ -51,8 +64,9 @@ export function createSweeper(options: {
 
   const run = (): void => {
     wakeAtMs = Number.POSITIVE_INFINITY
-    running = sweep()
-      .then(async () => Math.min(nowMs() + sweepMs, (await store.nextDueAtMs()) ?? Number.POSITIVE_INFINITY))
+    // One after the other, so that `stop` has only the last to wait for.
+    running = running
+      .then(sweep)
       .catch((error: unknown) => {
         options.onError(error)
         return nowMs() + sweepMs

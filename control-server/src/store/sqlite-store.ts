@@ -284,7 +284,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     },
 
     async rebaseLeases(nowMs) {
-      run('agent-rebase', { nowMs })
+      inTransaction(() => {
+        run('agent-rebase', { nowMs })
+        run('command-rebase', { nowMs })
+      })
     },
 
     async beginEpoch(epoch, nowMs) {

@@ -56,7 +56,7 @@ export type ListQuery = {
   label: string | null
   createdFromMs: number | null
   createdToMs: number | null
-  /** Searched in id, payload and metadata, without regard to case in ASCII. */
+  /** Searched in id, payload and metadata (names and values), without regard to case in ASCII. */
   text: string | null
 }
 
@@ -114,7 +114,10 @@ export interface Store {
   /** When `sweepDue` has work next; null = nothing waits for a time. */
   nextDueAtMs(): Promise<number | null>
 
-  /** Every lease runs anew from `nowMs`: at the server's start, since nobody could renew while it was away. */
+  /**
+   * Every lease runs anew from `nowMs`, and no LOST attempt is given up before it is over: at the server's start, since
+   * nobody could renew or come back while it was away.
+   */
   rebaseLeases(nowMs: number): Promise<void>
   /** Begins a new epoch: registrations are void, journals are asked for, nothing is handed out until they are in. */
   beginEpoch(epoch: string, nowMs: number): Promise<void>

@@ -24,6 +24,9 @@ import type { App, Context } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { keptOutcome } from '../outcome.ts'
 
+/** Offers of one type in one answer; the agent syncs again as soon as it has accepted them. */
+const OFFERS_MAX = 100
+
 const AgentIdParams = Type.Object({ agentId: Id })
 
 export function agentRoutes(app: App, context: Context): void {
@@ -66,6 +69,8 @@ export function agentRoutes(app: App, context: Context): void {
     async (request) => {
       const { agentId } = request.params
       const sync = withKeptOutcomes(request.body as SyncRequest, limits.resultBytesMax)
+      const wanted = sync.mode === 'ready' ? sync.want : {}
+      const want = Object.fromEntries(Object.entries(wanted).map(([type, count]) => [type, Math.min(count, OFFERS_MAX)]))
       const now = nowMs()
       wakeups.syncing(agentId)
       let synced: Agent | undefined
@@ -74,12 +79,12 @@ export function agentRoutes(app: App, context: Context): void {
           operation: 'sync',
           agentId,
           ask: [...new Set(sync.held.map((item) => parseAttemptId(item.attemptId).commandId))],
-          want: sync.mode === 'ready' ? sync.want : {},
+          want,
           mayTake: (lane, agent) => agent !== null && mayTake(agent, lane),
           nowMs: now,
         },
         (turn) => {
-          const decision = answerSync(turn, sync, {
+          const decision = answerSync(turn, { ...sync, want }, {
             agentId,
             nowMs: now,
             random: context.random,
@@ -94,7 +99,7 @@ export function agentRoutes(app: App, context: Context): void {
       )
       if (!answer.ok) throw new ApiError(answer.code, answer.message)
       const { response } = answer
-      if (synced !== undefined) wakeups.synced(synced, sync.mode === 'ready' ? unmet(sync.want, response.offers) : {})
+      if (synced !== undefined) wakeups.synced(synced, unmet(wanted, response.offers))
       for (const attemptId of response.grants) request.log.info({ agentId, attemptId }, 'granted')
       for (const { attemptId, verdict } of response.acks) request.log.info({ agentId, attemptId, verdict }, 'outcome')
       return { ...response, rev }
