@@ -47,17 +47,22 @@ if (argv.includes('--help')) {
   process.exit(0)
 }
 
-const { settings, slots, warnings } = (() => {
+/** What is wrong with a setting is told in a sentence, to whoever has to change it. */
+const understood = <Result>(body: () => Result): Result => {
   try {
-    loadEnvFile(resolve('.env'))
-    const read = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
-    refuseInProduction(read.values, process.env)
-    return { settings: read.values, slots: slotsOf(read.values.slots), warnings: read.warnings }
+    return body()
   } catch (error) {
     if (error instanceof SettingsError) return fail(error.message, EXIT.config)
     throw error
   }
-})()
+}
+
+const { settings, slots, warnings } = understood(() => {
+  loadEnvFile(resolve('.env'))
+  const read = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
+  refuseInProduction(read.values, process.env)
+  return { settings: read.values, slots: slotsOf(read.values.slots), warnings: read.warnings }
+})
 if (argv.includes('--print-config')) {
   process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
   process.exit(0)
@@ -65,14 +70,16 @@ if (argv.includes('--print-config')) {
 
 const logger = createLogger({ name: 'agent', level: settings.logLevel, ...(settings.logFile ? { file: settings.logFile } : {}) })
 for (const warning of warnings) logger.warn(warning)
-const crashPoints = createCrashPoints({
-  names: CRASH_POINT_NAMES,
-  crashAt: settings.crashAt,
-  randomFailures: settings.randomFailures,
-  randomSeed: settings.randomSeed,
-  killAfterS: settings.killAfterS,
-  log: logger,
-})
+const crashPoints = understood(() =>
+  createCrashPoints({
+    names: CRASH_POINT_NAMES,
+    crashAt: settings.crashAt,
+    randomFailures: settings.randomFailures,
+    randomSeed: settings.randomSeed,
+    killAfterS: settings.killAfterS,
+    log: logger,
+  }),
+)
 const fatal = (error: unknown): never => {
   logger.fatal({ err: error }, 'the journal cannot be trusted any more')
   return process.exit(EXIT.io)

@@ -438,8 +438,8 @@ t.test('a server that was restored from a backup', async (t) => {
       return { grants: [] }
     }
     await until('it registers again', () => server.registrations.length === 2)
-    const [request] = server.syncs.slice(before).filter(({ epoch }) => epoch === 'epoch-00002')
-    const shown = request ?? (await server.synced('of the new epoch', ({ epoch }) => epoch === 'epoch-00002'))
+    await server.synced('of the new epoch', ({ epoch }) => epoch === 'epoch-00002')
+    const shown = server.syncs.slice(before).find(({ epoch }) => epoch === 'epoch-00002') as SyncRequest
     t.match(server.registrations[1], { previousIncarnation: 1, journalId: 'journal-0001' })
     t.match(shown, { incarnation: 2, seq: 1, revSeen: 1 })
     t.same(itemOf(shown, 'c1.1')?.offer, offer('c1.1', { takeover: 'auto' }))

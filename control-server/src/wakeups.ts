@@ -13,7 +13,7 @@ type Presence = {
   want: Record<string, number>
   /** Something changed that no sync has told it. */
   changed: boolean
-  /** Whether something changed since the sync that is under way began; null where none is. */
+  /** Whether something changed since the sync that is under way began; null where its last one was answered. */
   changedMeanwhile: boolean | null
   wake: ((changed: boolean) => void) | null
 }
@@ -32,13 +32,13 @@ export function createWakeups() {
     return presence
   }
 
+  /** Answers whether the agent was waiting for just this. */
   const tell = (presence: Presence): boolean => {
+    const idle = presence.changedMeanwhile === null && presence.wake !== null
     presence.changed = true
-    // What it can take after the sync that is under way is not known yet: it is told when that is answered.
     if (presence.changedMeanwhile !== null) presence.changedMeanwhile = true
-    if (presence.changedMeanwhile !== null || presence.wake === null) return false
-    presence.wake(true)
-    return true
+    presence.wake?.(true)
+    return idle
   }
 
   /** Agents with a free slot that did not wait this very moment are marked too: they are about to. */
@@ -46,10 +46,10 @@ export function createWakeups() {
     const lane = parseLane(laneOf(change.command))
     for (const [agentId, presence] of presences) {
       const free = presence.want[lane.type] ?? 0
-      const mayWant =
-        presence.changedMeanwhile !== null ||
-        (presence.agent !== null && free > 0 && mayTake(presence.agent, lane))
-      if (!mayWant || !tell(presence)) continue
+      // What it can take after the sync that is under way is not known yet.
+      const asking = presence.changedMeanwhile !== null
+      if (!asking && (presence.agent === null || free <= 0 || !mayTake(presence.agent, lane))) continue
+      if (!tell(presence)) continue
       presence.want[lane.type] = free - 1
       // To the back of the queue, so that equal agents take turns.
       presences.delete(agentId)
@@ -69,7 +69,6 @@ export function createWakeups() {
       const presence = presenceOf(agent.agentId)
       presence.changed = presence.changedMeanwhile ?? false
       Object.assign(presence, { agent, want: { ...want }, changedMeanwhile: null })
-      if (presence.changed) presence.wake?.(true)
     },
 
     /** A commit changed these commands. */

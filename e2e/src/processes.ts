@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 const repository = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
-export type LogLine = { level: number; msg: string; [fact: string]: unknown }
+type LogLine = { level: number; msg: string; [fact: string]: unknown }
 
 export type Process = {
   pid: number

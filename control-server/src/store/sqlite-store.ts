@@ -174,6 +174,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
               : { outcome: 'conflict', commandId }
           return { result, changes: [] }
         }
+        if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
         save(change, command.createdAtMs)

@@ -83,7 +83,8 @@ export interface Store {
 
   /**
    * Stores a new command, and its idempotency key where there is one, in one transaction. Where the key exists nothing
-   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`.
+   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`. Rejects where the id
+   * of the command exists.
    */
   submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
 

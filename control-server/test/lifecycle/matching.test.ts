@@ -1,0 +1,39 @@
+import t from 'tap'
+import { laneOf, mayTake, parseLane } from '../../src/lifecycle/matching.ts'
+import { type CommandOptions, waiting } from './builders.ts'
+
+const lane = (options: CommandOptions = {}) => laneOf(waiting('a', options))
+const taker = (change: { agentId?: string; types?: string[]; labels?: string[] } = {}) => ({
+  ...{ agentId: 'x', types: ['DELAY', 'HTTP_GET_JSON'], labels: [] },
+  ...change,
+})
+
+t.test('commands with the same needs share a lane, and nothing else about them matters', async (t) => {
+  t.equal(lane(), lane({ priority: 9, maxAttempts: 3, timeoutMs: 1, metadata: { a: 1 } }))
+  t.equal(lane({ labels: ['eu', 'gpu'] }), lane({ labels: ['gpu', 'eu'] }), 'in whatever order labels were given')
+  const different = [lane(), lane({ type: 'HTTP_GET_JSON' }), lane({ labels: ['gpu'] }), lane({ labels: ['gpu', 'eu'] })]
+  different.push(lane({ pinnedTo: 'x' }), lane({ pinnedTo: 'y' }), lane({ labels: ['gpu"],"x'] }))
+  t.equal(new Set(different).size, different.length)
+})
+
+t.test('a lane says what it was made of, and making it leaves the labels in their order', async (t) => {
+  const command = waiting('a', { type: 'HTTP_GET_JSON', labels: ['z', 'a'], pinnedTo: 'x' })
+  t.same(parseLane(laneOf(command)), { type: 'HTTP_GET_JSON', labels: ['a', 'z'], pinnedTo: 'x' })
+  t.same(command.spec.labels, ['z', 'a'])
+})
+
+t.test('an agent may take what it knows the type of, has every label of, and is not pinned to another', async (t) => {
+  const cases: [boolean, ReturnType<typeof taker>, CommandOptions][] = [
+    [true, taker(), {}],
+    [false, taker({ types: ['HTTP_GET_JSON'] }), {}],
+    [false, taker({ types: [] }), {}],
+    [true, taker({ labels: ['gpu', 'eu'] }), { labels: ['eu'] }],
+    [true, taker({ labels: ['gpu', 'eu'] }), {}],
+    [false, taker({ labels: ['gpu'] }), { labels: ['gpu', 'eu'] }],
+    [false, taker({ labels: ['GPU'] }), { labels: ['gpu'] }],
+    [true, taker(), { pinnedTo: 'x' }],
+    [false, taker(), { pinnedTo: 'y' }],
+    [false, taker(), { pinnedTo: 'x', labels: ['gpu'] }],
+  ]
+  for (const [may, agent, options] of cases) t.equal(mayTake(agent, parseLane(lane(options))), may, JSON.stringify([agent, options]))
+})

@@ -1,0 +1,125 @@
+import type { Submission } from '@agent-executor/protocol'
+import t from 'tap'
+import { commandOf, commandOfOffer, submissionProblems } from '../../src/lifecycle/submission.ts'
+import { attemptTimeoutMs, dueAtMs, isReady } from '../../src/lifecycle/transition.ts'
+import { heldAccepted, policy, withOffer } from './builders.ts'
+
+const NOW = Date.parse('2026-11-21T14:00:00Z')
+const iso = (ms: number) => new Date(NOW + ms).toISOString()
+const delay = (change: Partial<Submission> = {}): Submission =>
+  ({ type: 'DELAY', payload: { ms: 5000 }, ...change }) as Submission
+const fetching = (payload: { url: string; headers?: Record<string, string>; timeoutMs?: number }): Submission => ({
+  type: 'HTTP_GET_JSON',
+  payload,
+})
+const pathsOf = (submission: Submission) => submissionProblems(submission, NOW).map(({ path }) => path)
+
+t.test('what was not said has a default', async (t) => {
+  const command = commandOf(delay(), 'a', NOW)
+  t.match(command, {
+    ...{ commandId: 'a', type: 'DELAY', status: 'PENDING', priority: 0, availableAtMs: null, createdAtMs: NOW },
+    ...{ grantedCount: 0, crashCount: 0, cancel: null, error: null, startedAtMs: null, finishedAtMs: null },
+  })
+  t.same(command.attempts, [])
+  t.same(command.spec, {
+    payload: { ms: 5000 },
+    labels: [],
+    pinnedTo: null,
+    timeoutMs: 65_000,
+    totalTimeoutMs: null,
+    expiresAtMs: null,
+    notBeforeMs: null,
+    retry: { maxAttempts: 1, backoff: { initialMs: 1000, maxMs: 60_000, factor: 2 }, retryOn: null },
+    takeover: 'manual',
+    lostAfterMs: null,
+    metadata: {},
+  })
+  t.ok(isReady(command))
+  t.equal(dueAtMs(command, policy), null)
+})
+
+t.test('the timeout without one is what the work takes by itself, and a minute', async (t) => {
+  t.equal(commandOf(delay(), 'a', NOW).spec.timeoutMs, 65_000)
+  t.equal(commandOf(fetching({ url: 'http://a.test/' }), 'a', NOW).spec.timeoutMs, 90_000)
+  t.equal(commandOf(fetching({ url: 'http://a.test/', timeoutMs: 1 }), 'a', NOW).spec.timeoutMs, 60_001)
+  t.equal(commandOf(delay({ timeoutMs: 1 }), 'a', NOW).spec.timeoutMs, 1)
+})
+
+t.test('what was said is kept as it was, falsy values too', async (t) => {
+  const { spec, priority, availableAtMs } = commandOf(
+    delay({
+      ...{ priority: -7, labels: ['eu', 'big'], agentId: 'x', timeoutMs: 9, totalTimeoutMs: 10, lostAfterMs: 0 },
+      ...{ expiresAt: iso(7000), notBefore: iso(3000), takeover: 'auto', metadata: { a: 0, b: false, c: '' } },
+      retry: { maxAttempts: 3, backoff: { initialMs: 0 }, retryOn: [] },
+    }),
+    'a',
+    NOW,
+  )
+  t.same(spec, {
+    ...{ payload: { ms: 5000 }, labels: ['eu', 'big'], pinnedTo: 'x', timeoutMs: 9, totalTimeoutMs: 10, lostAfterMs: 0 },
+    ...{ expiresAtMs: NOW + 7000, notBeforeMs: NOW + 3000, takeover: 'auto', metadata: { a: 0, b: false, c: '' } },
+    retry: { maxAttempts: 3, backoff: { initialMs: 0, maxMs: 60_000, factor: 2 }, retryOn: [] },
+  })
+  t.same([priority, availableAtMs], [-7, NOW + 3000])
+})
+
+t.test('a notBefore that is over is as good as none', async (t) => {
+  t.ok(isReady(commandOf(delay({ notBefore: iso(0) }), 'a', NOW)))
+  t.ok(isReady(commandOf(delay({ notBefore: iso(-1) }), 'a', NOW)))
+  t.notOk(isReady(commandOf(delay({ notBefore: iso(1) }), 'a', NOW)))
+})
+
+t.test('a submission is refused with the path of each thing that is wrong', async (t) => {
+  t.same(pathsOf(delay()), [])
+  t.same(pathsOf(delay({ expiresAt: iso(1), notBefore: iso(0) })), [])
+  const auto = (maxAttempts?: number) => delay({ takeover: 'auto', ...(maxAttempts ? { retry: { maxAttempts } } : {}) })
+  const backoff = (of: object) => delay({ retry: { maxAttempts: 2, backoff: of } })
+  const refused: [string, Submission][] = [
+    ['/expiresAt', delay({ expiresAt: '2026-13-45T99:00:00Z' })],
+    ['/notBefore', delay({ notBefore: '2026-13-45T99:00:00Z' })],
+    ['/expiresAt', delay({ expiresAt: iso(0) })],
+    ['/expiresAt', delay({ expiresAt: iso(-1) })],
+    ['/expiresAt', delay({ expiresAt: iso(5000), notBefore: iso(5000) })],
+    ['/takeover', auto()],
+    ['/takeover', auto(1)],
+    ['/retry/backoff/maxMs', backoff({ initialMs: 5000, maxMs: 4999 })],
+    ['/retry/backoff/maxMs', backoff({ initialMs: 60_001 })],
+    ['/retry/backoff/maxMs', backoff({ maxMs: 999 })],
+    ['/payload/url', fetching({ url: 'http://' })],
+    ['/payload/url', fetching({ url: 'ftp://a.test/' })],
+    ['/payload/url', fetching({ url: 'a.test' })],
+    ['/payload/url', fetching({ url: 'http://user@a.test/' })],
+    ['/payload/url', fetching({ url: 'https://:secret@a.test/' })],
+    ['/payload/headers/Host', fetching({ url: 'http://a.test/', headers: { Host: 'b.test' } })],
+    ['/payload/headers/transfer-ENCODING', fetching({ url: 'http://a.test/', headers: { 'transfer-ENCODING': 'chunked' } })],
+    ['/payload/headers/Proxy-Authorization', fetching({ url: 'http://a.test/', headers: { 'Proxy-Authorization': 'x' } })],
+  ]
+  for (const [path, submission] of refused) t.same(pathsOf(submission), [path], JSON.stringify(submission))
+  t.same(pathsOf(auto(2)), [])
+  t.same(pathsOf(backoff({ initialMs: 5000, maxMs: 5000 })), [])
+  t.same(pathsOf(backoff({})), [])
+  t.same(pathsOf(fetching({ url: 'HTTPS://a.test:8443/x?y#z', headers: { accept: 'text/plain', authorization: 'Bearer x' } })), [])
+  t.same(pathsOf({ ...fetching({ url: 'ftp://a.test/', headers: { te: 'x' } }), takeover: 'auto', expiresAt: iso(0) }), [
+    '/expiresAt',
+    '/takeover',
+    '/payload/url',
+    '/payload/headers/te',
+  ])
+})
+
+t.test('an attempt may take its timeout, and no longer than totalTimeoutMs leaves', async (t) => {
+  const command = commandOf(delay({ timeoutMs: 60_000, totalTimeoutMs: 100_000 }), 'a', NOW)
+  t.equal(attemptTimeoutMs(command, NOW), 60_000)
+  t.equal(attemptTimeoutMs(command, NOW + 70_000), 30_000)
+  t.equal(attemptTimeoutMs(command, NOW + 200_000), 1, 'never nothing: an attempt of 0 ms has no meaning')
+  t.equal(attemptTimeoutMs(commandOf(delay({ timeoutMs: 60_000 }), 'a', NOW), NOW + 10 ** 9), 60_000)
+})
+
+t.test('a command that only a journal remembers has what its offer says, and is never retried by itself', async (t) => {
+  const { offer } = withOffer(heldAccepted('a.4'), { payload: { ms: 3 }, timeoutMs: 77, takeover: 'auto', createdAtMs: 5 })
+  if (offer === undefined) return t.fail('no offer')
+  t.match(commandOfOffer(offer), {
+    ...{ commandId: 'a', type: 'DELAY', status: 'PENDING', createdAtMs: 5, availableAtMs: null },
+    spec: { payload: { ms: 3 }, timeoutMs: 77, takeover: 'manual', retry: { maxAttempts: 1 } },
+  })
+})
