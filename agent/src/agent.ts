@@ -3,7 +3,13 @@
  * `decide/`; here it is done, in the order that makes it safe: journal first, effect second, report third.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type CommandType, type Outcome, PROTOCOL, type RegisterRequest, type SyncRequest } from '@agent-executor/protocol'
+import {
+  type CommandType,
+  type Outcome,
+  PROTOCOL,
+  type RegisterRequest,
+  type SyncRequest,
+} from '@agent-executor/protocol'
 import { canonicalJson, isDiskFullError, isFatalSqliteError, sha256 } from '@agent-executor/runtime'
 import { type ControlServer, Refused, Unreachable } from './client/control-server.ts'
 import type { CrashPoint } from './crash-points.ts'
@@ -122,7 +128,10 @@ export function createAgent(options: AgentOptions) {
     fence()
     heartbeat.registered(answer)
     renewed(sentMs, answer.leaseMs)
-    logger.info({ agentId, incarnation: answer.incarnation, epoch: answer.epoch, recovery: answer.recovery }, 'registered')
+    logger.info(
+      { agentId, incarnation: answer.incarnation, epoch: answer.epoch, recovery: answer.recovery },
+      'registered',
+    )
   }
 
   const renewed = (sentMs: number, ms: number): void => {
@@ -188,7 +197,10 @@ export function createAgent(options: AgentOptions) {
     for (const { attemptId } of of('reopen')) writes.push({ type: 'reopen', attemptId })
     for (const { offer } of of('accept')) writes.push({ type: 'accept', offer, atMs })
     for (const action of of('drop')) {
-      if (action.started) writes.push(finishWrite(action.attemptId, failed('INTERRUPTED', 'INTERRUPTED', 'The server took the attempt away.')))
+      if (action.started)
+        writes.push(
+          finishWrite(action.attemptId, failed('INTERRUPTED', 'INTERRUPTED', 'The server took the attempt away.')),
+        )
       writes.push({ type: 'ack', attemptId: action.attemptId, verdict: 'dropped', atMs })
       runs.get(action.attemptId)?.stop({ type: 'drop' })
       logger.warn({ attemptId: action.attemptId, started: action.started }, 'dropped')
@@ -227,8 +239,11 @@ export function createAgent(options: AgentOptions) {
     const { offer, startedAtMs } = entry
     const executor = executors.get(offer.type)
     if (executor === undefined) {
-      write([finishWrite(attemptId, failed('FAILED', 'INTERNAL_ERROR', `This agent has no executor for ${offer.type}.`))])
-      return syncSoon.ring()
+      write([
+        finishWrite(attemptId, failed('FAILED', 'INTERNAL_ERROR', `This agent has no executor for ${offer.type}.`)),
+      ])
+      syncSoon.ring()
+      return
     }
     logger.info({ commandId: offer.commandId, attempt: offer.attempt, type: offer.type }, 'started')
     const begun = run({ executor, offer, startedAtMs, nowMs, onBegun: () => crashPoint('effect.begun') })
@@ -240,6 +255,7 @@ export function createAgent(options: AgentOptions) {
         await store(attemptId, outcome)
         logger.info({ commandId: offer.commandId, attempt: offer.attempt, state: outcome.state }, 'finished')
       })
+      .catch((error: unknown) => logger.error({ err: error, attemptId }, 'fault at the end of a run'))
       .finally(() => {
         runs.delete(attemptId)
         syncSoon.ring()
@@ -337,13 +353,15 @@ export function createAgent(options: AgentOptions) {
 
   /** What the journal says of the life before. Nothing is resumed before the server has confirmed it. */
   const recoverJournal = (): void => {
-    const recoveryOf = ({ phase, offer }: Entry) => recover(phase, executors.get(offer.type)?.afterCrash ?? 'interrupted')
+    const recoveryOf = ({ phase, offer }: Entry) =>
+      recover(phase, executors.get(offer.type)?.afterCrash ?? 'interrupted')
     const open = guarded(() => journal.open())
     const interrupted = open.filter((entry) => recoveryOf(entry) === 'interrupt')
     const message = 'The agent stopped after the start was logged; the command may have run.'
     write(interrupted.map(({ attemptId }) => finishWrite(attemptId, failed('INTERRUPTED', 'INTERRUPTED', message))))
     for (const entry of open) if (recoveryOf(entry) === 'resume') mayBegin.add(entry.attemptId)
-    for (const { offer } of interrupted) logger.warn({ commandId: offer.commandId, attempt: offer.attempt }, 'interrupted')
+    for (const { offer } of interrupted)
+      logger.warn({ commandId: offer.commandId, attempt: offer.attempt }, 'interrupted')
   }
 
   const stopRuns = async (cause: StopCause): Promise<void> => {
@@ -383,8 +401,7 @@ export function createAgent(options: AgentOptions) {
       const unfinished = (): boolean =>
         guarded(() => journal.open()).some(
           (entry) =>
-            entry.phase !== 'STARTED' ||
-            (runs.has(entry.attemptId) && endsWithin(entry, untilMs - performance.now())),
+            entry.phase !== 'STARTED' || (runs.has(entry.attemptId) && endsWithin(entry, untilMs - performance.now())),
         )
       do {
         const done = synced.promise

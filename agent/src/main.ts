@@ -68,7 +68,11 @@ if (argv.includes('--print-config')) {
   process.exit(0)
 }
 
-const logger = createLogger({ name: 'agent', level: settings.logLevel, ...(settings.logFile ? { file: settings.logFile } : {}) })
+const logger = createLogger({
+  name: 'agent',
+  level: settings.logLevel,
+  ...(settings.logFile ? { file: settings.logFile } : {}),
+})
 for (const warning of warnings) logger.warn(warning)
 const crashPoints = understood(() =>
   createCrashPoints({
@@ -89,14 +93,18 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 
-const dataDir = settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
+const dataDir =
+  settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
 const file = join(dataDir, 'idempotency.db')
 const journal = (() => {
   try {
     const newAgentId = settings.agentId || `agent-${randomBytes(4).toString('hex')}`
     return openJournal({ file, newAgentId, newJournalId: uuidv7(), nowMs: Date.now(), crashPoint: crashPoints.at })
   } catch (error) {
-    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, isFatalSqliteError(error) ? EXIT.io : EXIT.config)
+    return fail(
+      `cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`,
+      isFatalSqliteError(error) ? EXIT.io : EXIT.config,
+    )
   }
 })()
 const { agentId } = journal.identity()

@@ -95,7 +95,9 @@ const failure = (code: FailureCode, message: string): CommandError => ({
 
 const outcomeOf = (ending: Ending, resultBytesMax: number): Outcome => {
   const result =
-    ending.result === undefined ? null : storableJson(ending.result, { bytesMax: resultBytesMax, depthMax: RESULT_DEPTH_MAX })
+    ending.result === undefined
+      ? null
+      : storableJson(ending.result, { bytesMax: resultBytesMax, depthMax: RESULT_DEPTH_MAX })
   const stored = result === null ? {} : { result: result.value, resultTruncated: result.truncated }
   if (ending.ok) return { state: 'SUCCEEDED', ...stored }
   const state = ending.error.code === 'TIMED_OUT' ? 'TIMED_OUT' : 'FAILED'

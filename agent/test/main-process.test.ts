@@ -5,7 +5,14 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { SETTINGS } from '../src/config.ts'
 import { CRASH_POINT_NAMES } from '../src/crash-points.ts'
-import { type FakeControlServer, fakeControlServer, html, NEVER, refusal, until } from './client/fixtures/fake-control-server.ts'
+import {
+  type FakeControlServer,
+  fakeControlServer,
+  html,
+  NEVER,
+  refusal,
+  until,
+} from './client/fixtures/fake-control-server.ts'
 import { offer } from './decide/fixtures/builders.ts'
 
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url))
@@ -16,7 +23,7 @@ type Ended = { code: number | null; signal: NodeJS.Signals | null; stdout: strin
 const spawned = (t: Test, cwd: string, flags: string[] = [], env: Record<string, string> = {}) => {
   const child: ChildProcess = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...flags], {
     cwd,
-    env: { PATH: process.env['PATH'], ...env },
+    env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 30_000,
     killSignal: 'SIGKILL',
@@ -28,7 +35,9 @@ const spawned = (t: Test, cwd: string, flags: string[] = [], env: Record<string,
   child.stderr?.on('data', (chunk) => {
     output.stderr += chunk
   })
-  const ended = new Promise<Ended>((resolve) => child.on('close', (code, signal) => resolve({ code, signal, ...output })))
+  const ended = new Promise<Ended>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, ...output })),
+  )
   t.teardown(async () => {
     child.kill('SIGKILL')
     await ended
@@ -41,7 +50,12 @@ const ended = (t: Test, flags: string[], env: Record<string, string> = {}) => sp
 /** A running agent with a data folder, and a server that it syncs with. */
 const working = async (t: Test, server: FakeControlServer, dir: string, flags: string[] = []) => {
   const count = server.syncs.length
-  const process = spawned(t, dir, [`--server-url=${server.url}`, `--data-dir=${join(dir, 'data')}`, '--poll-interval=50', ...flags])
+  const process = spawned(t, dir, [
+    `--server-url=${server.url}`,
+    `--data-dir=${join(dir, 'data')}`,
+    '--poll-interval=50',
+    ...flags,
+  ])
   await until(`the agent syncs; it says ${JSON.stringify(process.output)}`, () => server.syncs.length > count)
   return process
 }
@@ -65,8 +79,19 @@ t.test('--print-config shows what holds: flags over environment over .env over d
   const { code, stdout } = await spawned(t, dir, ['--print-config', '--log-level=debug', '--slots=3'], env).ended
   t.equal(code, 0)
   const shown = JSON.parse(stdout) as Record<string, unknown>
-  t.match(shown, { POLL_INTERVAL: 700, DRAIN_MS: 900, LOG_LEVEL: 'debug', SLOTS: ['3'], SERVER_URL: 'http://localhost:3000' })
-  t.same(Object.keys(shown).sort(), Object.values(SETTINGS).map(({ name }) => name).sort())
+  t.match(shown, {
+    POLL_INTERVAL: 700,
+    DRAIN_MS: 900,
+    LOG_LEVEL: 'debug',
+    SLOTS: ['3'],
+    SERVER_URL: 'http://localhost:3000',
+  })
+  t.same(
+    Object.keys(shown).sort(),
+    Object.values(SETTINGS)
+      .map(({ name }) => name)
+      .sort(),
+  )
 })
 
 t.test('nonsense is refused by name, with exit code 78, before anything is touched', async (t) => {
@@ -158,7 +183,10 @@ t.test('an agent id is made once and kept; another one for the same journal is r
 
 t.test('a journal that is damaged ends the process with exit code 74 and is left as it is', async (t) => {
   const dir = t.testdir({ data: {} })
-  writeFileSync(join(dir, 'data', 'idempotency.db'), 'this is no database, and it is longer than a header of one would be, in every respect')
+  writeFileSync(
+    join(dir, 'data', 'idempotency.db'),
+    'this is no database, and it is longer than a header of one would be, in every respect',
+  )
   const { code, stderr } = await spawned(t, dir, ['--data-dir=data']).ended
   t.equal(code, 74)
   t.match(stderr, 'idempotency.db')
@@ -206,7 +234,10 @@ t.test('a second SIGTERM stops at once, also while a call to the server hangs', 
 
   server.script.sync = () => ({})
   await working(t, server, dir)
-  await server.synced('of the next life, that shows it still running', ({ held, incarnation }) => incarnation === 2 && held[0]?.phase === 'running')
+  await server.synced(
+    'of the next life, that shows it still running',
+    ({ held, incarnation }) => incarnation === 2 && held[0]?.phase === 'running',
+  )
 })
 
 t.test('a newer process of the same agent, or no common protocol, has an exit code of its own', async (t) => {
@@ -225,7 +256,10 @@ t.test('a newer process of the same agent, or no common protocol, has an exit co
 t.test('killed at a crash point, it does in its next life what the journal says', async (t) => {
   const server = await fakeControlServer(t)
   const dir = t.testdir()
-  server.script.sync = ({ held }) => (server.syncs.length === 1 && held.length === 0 ? { offers: [offer('c1.1', { payload: { url: `${server.url}/effect` } })] } : {})
+  server.script.sync = ({ held }) =>
+    server.syncs.length === 1 && held.length === 0
+      ? { offers: [offer('c1.1', { payload: { url: `${server.url}/effect` } })] }
+      : {}
   const first = await working(t, server, dir, ['--crash-at=start.after-commit'])
   t.equal((await first.ended).signal, 'SIGKILL')
   const second = await working(t, server, dir)

@@ -74,10 +74,19 @@ t.test('an ending of the executor becomes the outcome', async (t) => {
     end(ending)
     return running.outcome
   }
-  t.same(await outcomeOf({ ok: true, result: { a: 1 } }), { state: 'SUCCEEDED', result: { a: 1 }, resultTruncated: false })
+  t.same(await outcomeOf({ ok: true, result: { a: 1 } }), {
+    state: 'SUCCEEDED',
+    result: { a: 1 },
+    resultTruncated: false,
+  })
   const error = { code: 'NETWORK_ERROR', message: 'refused', retryable: true }
   t.same(await outcomeOf({ ok: false, error }), { state: 'FAILED', error })
-  t.same(await outcomeOf({ ok: false, error, result: 'partial' }), { state: 'FAILED', error, result: 'partial', resultTruncated: false })
+  t.same(await outcomeOf({ ok: false, error, result: 'partial' }), {
+    state: 'FAILED',
+    error,
+    result: 'partial',
+    resultTruncated: false,
+  })
   const late = { code: 'TIMED_OUT', message: 'slow', retryable: true }
   t.match(await outcomeOf({ ok: false, error: late }), { state: 'TIMED_OUT', error: late })
 })
@@ -135,7 +144,10 @@ t.test('a stop after the end changes nothing', async (t) => {
 t.test('an executor that rejects is a fault of the agent, and a fault of ours does not hide a stop', async (t) => {
   const { running, fail } = begun()
   fail(new Error('bug'))
-  t.match(await running.outcome, { state: 'FAILED', error: { code: 'INTERNAL_ERROR', message: /bug/, retryable: false } })
+  t.match(await running.outcome, {
+    state: 'FAILED',
+    error: { code: 'INTERNAL_ERROR', message: /bug/, retryable: false },
+  })
 
   const stopped = begun()
   stopped.running.stop({ type: 'cancel', reason: 'enough' })
@@ -162,7 +174,11 @@ t.test('an executor that never settles is given up, and its outcome is named unk
     const { running } = begun()
     running.stop(cause(type))
     clock.advance(10_000)
-    t.match(await running.outcome, { state: 'INTERRUPTED', error: { code: 'INTERRUPTED', message: /did not stop/ } }, type)
+    t.match(
+      await running.outcome,
+      { state: 'INTERRUPTED', error: { code: 'INTERRUPTED', message: /did not stop/ } },
+      type,
+    )
   }
   for (const type of ['drop', 'stop'] as const) {
     const { running } = begun()
@@ -224,7 +240,11 @@ t.test('a run that is over leaves no timer behind', async (t) => {
 t.test('a result is made storable: NUL, lone surrogates and what JSON cannot say', async (t) => {
   const { running, end } = begun()
   end({ ok: true, result: { text: 'a\0b\ud800c', none: undefined as never } })
-  t.same(await running.outcome, { state: 'SUCCEEDED', result: { text: 'a\ufffdb\ufffdc', none: null }, resultTruncated: false })
+  t.same(await running.outcome, {
+    state: 'SUCCEEDED',
+    result: { text: 'a\ufffdb\ufffdc', none: null },
+    resultTruncated: false,
+  })
 })
 
 t.test('a result beyond the limit is cut and flagged, never refused', async (t) => {
@@ -250,7 +270,11 @@ function fakeTimers(t: Test) {
   const timers = new Set<Timer>()
   let nowMs = 0
   const set = (body: (...args: unknown[]) => void, ms = 0, ...args: unknown[]) => {
-    const timer: Timer & { unref: () => Timer } = { atMs: nowMs + (ms > 2_147_483_647 ? 1 : ms), body: () => body(...args), unref: () => timer }
+    const timer: Timer & { unref: () => Timer } = {
+      atMs: nowMs + (ms > 2_147_483_647 ? 1 : ms),
+      body: () => body(...args),
+      unref: () => timer,
+    }
     timers.add(timer)
     return timer
   }

@@ -32,6 +32,12 @@ export function createWakeups() {
     return presence
   }
 
+  /** Who never synced and waits no more: names that somebody makes up must not be remembered for ever. */
+  const forgetStranger = (agentId: string): void => {
+    const presence = presences.get(agentId)
+    if (presence?.agent === null && presence.wake === null) presences.delete(agentId)
+  }
+
   /** Answers whether the agent was waiting for just this. */
   const tell = (presence: Presence): boolean => {
     const idle = presence.changedMeanwhile === null && presence.wake !== null
@@ -64,6 +70,11 @@ export function createWakeups() {
       presenceOf(agentId).changedMeanwhile = false
     },
 
+    /** The sync was refused. */
+    refused(agentId: string): void {
+      forgetStranger(agentId)
+    },
+
     /** The agent was answered; `want` is what it can still take. */
     synced(agent: Agent, want: Readonly<Record<string, number>>): void {
       const presence = presenceOf(agent.agentId)
@@ -84,14 +95,15 @@ export function createWakeups() {
 
     /** Resolves with true as soon as something changed for the agent, with false after `waitMs` or when `signal` aborts. */
     wait(agentId: string, waitMs: number, signal: AbortSignal): Promise<boolean> {
+      presences.get(agentId)?.wake?.(false)
       const presence = presenceOf(agentId)
-      presence.wake?.(false)
       if (presence.changed || closed || signal.aborted) return Promise.resolve(presence.changed)
       return new Promise((resolve) => {
         const done = (changed: boolean) => {
           clearTimeout(timer)
           signal.removeEventListener('abort', aborted)
           if (presence.wake === done) presence.wake = null
+          forgetStranger(agentId)
           resolve(changed)
         }
         const aborted = () => done(false)

@@ -4,7 +4,7 @@ import type { Command } from '../src/lifecycle/command.ts'
 import { dueAtMs } from '../src/lifecycle/transition.ts'
 import { createSweeper } from '../src/maintenance/sweeper.ts'
 import type { Store } from '../src/store/store.ts'
-import { failure, finish, after, lost, offered, policy, running, waiting } from './lifecycle/builders.ts'
+import { after, failure, finish, lost, offered, policy, running, waiting } from './lifecycle/builders.ts'
 
 /** A store that knows some commands and remembers what it was asked; one that is due is due until it is not. */
 const fakeStore = (commands: Command[], leasesOver: Command[] = []) => {
@@ -13,17 +13,19 @@ const fakeStore = (commands: Command[], leasesOver: Command[] = []) => {
   const failing: { error: Error | null } = { error: null }
   let recovering: ServerState['recovering'] = null
   let heard = () => {}
-  const sweep = (name: string, list: () => Command[], at: Command[]) => async (_nowMs: number, limit: number, decide: (command: Command) => Change | null) => {
-    calls.push(name)
-    if (failing.error !== null) throw failing.error
-    const found = list().slice(0, limit)
-    for (const command of found) {
-      const change = decide(command)
-      at.splice(at.indexOf(command), 1, ...(change === null || at === leasesOver ? [] : [change.command]))
-      if (change !== null) changes.push(change)
+  const sweep =
+    (name: string, list: () => Command[], at: Command[]) =>
+    async (_nowMs: number, limit: number, decide: (command: Command) => Change | null) => {
+      calls.push(name)
+      if (failing.error !== null) throw failing.error
+      const found = list().slice(0, limit)
+      for (const command of found) {
+        const change = decide(command)
+        at.splice(at.indexOf(command), 1, ...(change === null || at === leasesOver ? [] : [change.command]))
+        if (change !== null) changes.push(change)
+      }
+      return found.length
     }
-    return found.length
-  }
   let nowMs = 0
   const due = (command: Command) => dueAtMs(command, policy) ?? Number.POSITIVE_INFINITY
   const store = {
@@ -85,7 +87,12 @@ const keepAlive = (t: Test) => {
 
 t.test('one pass ends what is over, moves what is due, forgets old keys, and leaves the rest alone', async (t) => {
   const fake = fakeStore(
-    [waiting('a', { expiresAtMs: 40_000 }), offered('b', { offeredAtMs: 15_000 }), lost('c', { lostAfterMs: 1000 }), waiting('d')],
+    [
+      waiting('a', { expiresAtMs: 40_000 }),
+      offered('b', { offeredAtMs: 15_000 }),
+      lost('c', { lostAfterMs: 1000 }),
+      waiting('d'),
+    ],
     [running('e'), running('f', { takeover: 'auto', maxAttempts: 2 })],
   )
   fake.clock.set(45_000)
@@ -112,7 +119,11 @@ t.test('it says when to look again: when the next command is due, sweepMs later 
 })
 
 t.test('every command that is taken over draws its own backoff', async (t) => {
-  const options = { takeover: 'auto', maxAttempts: 2, backoff: { initialMs: 10_000, maxMs: 10_000, factor: 1 } } as const
+  const options = {
+    takeover: 'auto',
+    maxAttempts: 2,
+    backoff: { initialMs: 10_000, maxMs: 10_000, factor: 1 },
+  } as const
   const fake = fakeStore([], [running('a', options), running('b', options), running('c', options)])
   const draws = [0.1, 0.5, 0.9]
   await sweeperOf(fake, { random: () => draws.shift() ?? 0 }).sweeper.sweep()
@@ -132,7 +143,10 @@ t.test('nothing is decided before the journals are in, where the server was rest
   t.same(fake.calls, [])
   fake.recover(null)
   await sweeper.sweep()
-  t.same(fake.changes.map(({ entry }) => entry.type), ['lost', 'givenUp', 'expired'])
+  t.same(
+    fake.changes.map(({ entry }) => entry.type),
+    ['lost', 'givenUp', 'expired'],
+  )
 })
 
 t.test('between two batches others get a turn', async (t) => {
@@ -163,7 +177,10 @@ t.test('it looks by itself, from the start on, and as soon as a change brings so
   const second = fake.passed()
   const command = waiting('b', { expiresAtMs: 15 })
   commands.push(command)
-  const submitted: Change = { command, entry: { type: 'submitted', from: null, to: 'WAITING', attempt: null, agentId: null } }
+  const submitted: Change = {
+    command,
+    entry: { type: 'submitted', from: null, to: 'WAITING', attempt: null, agentId: null },
+  }
   sweeper.changed([])
   sweeper.changed([submitted])
   await second
@@ -198,7 +215,12 @@ t.test('stop waits for the pass that is under way, and after it nothing is asked
   await new Promise((resolve) => setTimeout(resolve, 1))
   await sweeper.stop()
   const { length } = fake.calls
-  sweeper.changed([{ command: waiting('b', { expiresAtMs: 1 }), entry: { type: 'submitted', from: null, to: 'WAITING', attempt: null, agentId: null } }])
+  sweeper.changed([
+    {
+      command: waiting('b', { expiresAtMs: 1 }),
+      entry: { type: 'submitted', from: null, to: 'WAITING', attempt: null, agentId: null },
+    },
+  ])
   await new Promise((resolve) => setImmediate(resolve))
   t.equal(fake.calls.length, length)
 })

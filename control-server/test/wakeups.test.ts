@@ -19,7 +19,12 @@ const changeOf = (command: Command, event: LifecycleEvent): Change => {
 }
 
 /** The agent has synced, has room for `want`, and waits; answers what the wait has told so far. */
-const idle = (wakeups: Wakeups, agentId: string, want: Record<string, number> = { DELAY: 1 }, change: Partial<Agent> = {}) => {
+const idle = (
+  wakeups: Wakeups,
+  agentId: string,
+  want: Record<string, number> = { DELAY: 1 },
+  change: Partial<Agent> = {},
+) => {
   wakeups.syncing(agentId)
   wakeups.synced(agent(agentId, change), want)
   return waits(wakeups, agentId)

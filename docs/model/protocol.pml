@@ -17,6 +17,7 @@
  *   CLOCK           leases have clocks, in ticks; without it a lease may be over at any moment: manual rests on no clock
  *   DUPID, CLONE    process 1 has the agent id of process 0: with a journal of its own; with a copy of the first one's
  *   CRASHES, LOSSES, LATES   how often: an agent is killed, a request or its answer is lost, a request arrives late or twice
+ *   LIVES           how often a superseded process is started anew
  *   WIPE, ROLLBACK  a crash may lose the journal; may bring back an older copy of it
  *   WINDOW          ... even a copy that no logSeq can tell from the newest (a documented limit)
  *   RESTORE         the server is set back to a backup, once, and told so (--restored)
@@ -54,6 +55,9 @@
 #endif
 #ifndef LATES
 #define LATES 0
+#endif
+#ifndef LIVES
+#define LIVES 1
 #endif
 #ifndef REACH
 #define REACH 0
@@ -203,7 +207,7 @@ byte rIncarnation[NP]; byte rEpoch[NP]; bit rRecovery[NP];
 byte rOffers[NP]; byte rGrants[NP]; byte rAcks[NP]; byte rAccepted[NP]; byte rDrop[NP];
 bit rOld[NP];                     /* belongs to an earlier request */
 
-byte crashes = CRASHES; byte losses = LOSSES;
+byte crashes = CRASHES; byte losses = LOSSES; byte lives = LIVES;
 #if LATES > 0
 byte lates = LATES;
 #endif
@@ -217,7 +221,7 @@ hidden byte f, a, b, c, n, i, k, x, y, over, may, mine, offer, was;
 hidden byte t_offers, t_grants, t_acks, t_accepted, t_drop;
 
 /* R4: final is final */
-inline to(c_, p_) { assert(!FINAL(phase[c_])); phase[c_] = p_ }
+inline to(c_, p_) { assert(!FINAL(phase[c_])); phase[c_] = p_; printf("  server: command %d, newest attempt %d -> phase %d\n", c_, newest[c_], p_) }
 
 /* R3: an outcome that was acknowledged is the one the server has */
 inline final(c_, p_, n_) {
@@ -357,6 +361,8 @@ inline answerSync() {             /* request in slot s, of process f, agent a; `
   :: else -> x = SYNCED
   fi;
   was = x;
+  printf("server answers sync of agent %d, incarnation %d: kind %d; accepted %d, running %d, finished %d, interrupted %d\n",
+    f, qIncarnation[s], x, qAccepted[s], qRunning[s], qFinished[s], qInterrupted[s]);
   if
   :: was == SYNCED ->
      b = NB;
@@ -484,6 +490,7 @@ inline register() {               /* compare-and-swap; `over`: whether the lease
      incarnation[a] = n; journalOf[a] = qJournal[s]; nonceOf[a] = qNonce[s]; logSeqOf[a] = qLogSeq[s];
      epochOf[a] = epoch; inventoried[a] = 0; RENEW_S(a)
   fi;
+  printf("server answers registration of agent %d: kind %d, incarnation %d, trustedSince %d\n", f, x, incarnation[a], trustedSince[a]);
   if
   :: s < NP -> r[f] = x; rOld[f] = 0; rRecovery[f] = recovering; rIncarnation[f] = incarnation[a]; rEpoch[f] = epoch
   :: else
@@ -583,8 +590,8 @@ inline leaseOver(c_) {
 proctype Sweeper() {
   byte cc = 0;
   do
-  :: d_step { phase[cc] == OFFERED && MAY_WITHDRAW(cc) -> to(cc, WAITING) }
-  :: d_step { phase[cc] == RUNNING && SILENT(cc) -> leaseOver(cc) }
+  :: d_step { phase[cc] == OFFERED && MAY_WITHDRAW(cc) && SWEEPS -> to(cc, WAITING) }
+  :: d_step { phase[cc] == RUNNING && SILENT(cc) && SWEEPS -> leaseOver(cc) }
   :: d_step { phase[cc] == LOST && SWEEPS -> final(cc, FAILED, 0) }                /* givenUp */
 #ifdef DEADLINE
   :: d_step { (phase[cc] == WAITING || phase[cc] == OFFERED) && grantedCount[cc] == 0 && SWEEPS -> final(cc, FAILED, 0) }
@@ -615,7 +622,7 @@ proctype Clock() {
        || leftA[1] != 0 || leftS[NA-1] != 0 || (waiting[1] && age[1] < LEASE)
 #endif
        ) ->
-     i = 0;
+     printf("tick\n"); i = 0;
      do
      :: i < NP ->
         if
@@ -646,6 +653,7 @@ proctype Clock() {
 /* ================================================================ agent */
 
 inline begin(p_, b_) {
+  printf("agent %d: the effect of bit %d begins\n", p_, b_);
   i = 0;                          /* R6: no two attempts of one command at a time */
   do
   :: i < NP -> assert((runs[i] & ALL((b_)/MAXA) & ~M(b_)) == 0 || REACH != 0); i++
@@ -669,7 +677,7 @@ inline fence(p_) {
      do
      :: b < NB ->
         if
-        :: (runs[p_] & M(b)) && E(p_,b) == STARTED -> E(p_,b) = FINISHED_INT; LOGGED(p_)
+        :: (runs[p_] & M(b)) && E(p_,b) == STARTED -> printf("agent %d: fenced\n", p_); E(p_,b) = FINISHED_INT; LOGGED(p_)
         :: else
         fi;
         b++
@@ -685,6 +693,7 @@ inline fence(p_) {
 
 /* A new life of the process: what `recover` makes of the journal. */
 inline boot(p_) {
+  printf("agent %d: a new life\n", p_);
   registered[p_] = 0; epochIn[p_] = 0; stopRuns(p_);
 #ifdef CLOCK
   leftA[p_] = 0;
@@ -716,6 +725,7 @@ inline giveUp(p_) {
   fi;
 #endif
   d_step {
+    printf("agent %d: no answer\n", p_);
     emptySlot(p_); qNonce[p_] = 0;
 #if LATES > 0
     if
@@ -733,36 +743,6 @@ inline giveUp(p_) {
     forgetAnswer(p_)
 #endif
   }
-}
-
-inline crash(p_) {
-  giveUp(p_);
-#ifdef NO_ECHO
-  forgetAnswer(p_);
-#endif
-#ifdef WIPE
-  if
-  :: jId[p_] < NP ->
-     d_step { jId[p_] = jId[p_] + NP; b = 0; do :: b < NB -> E(p_,b) = NONE; b++ :: else -> break od; b = 0;
-       jIncarnation[p_] = 0; jNonces[p_] = 0; jLogSeq[p_] = 0 }
-  :: skip
-  fi;
-#endif
-#ifdef ROLLBACK
-  if
-  :: (p_) == 0 && snapshot && SEEN ->
-     d_step { b = 0; do :: b < NB -> E(0,b) = s_entry[b]; b++ :: else -> break od; b = 0;
-       jIncarnation[0] = s_incarnation; jNonces[0] = s_nonces; jLogSeq[0] = s_logSeq; assert(REACH != 7) }
-  :: skip
-  fi;
-#endif
-#ifdef GONE
-  if
-  :: gone[p_] = 1
-  :: skip
-  fi;
-#endif
-  d_step { boot(p_) }
 }
 
 /* An older journal can be told from the newest where it did not accept what was started since, or names another
@@ -783,6 +763,36 @@ inline crash(p_) {
 #define SEEN (!ANY_SINCE || !SUCCEEDS || s_logSeq < logSeqOf[0])
 #endif
 #endif
+
+inline crash(p_) {
+  giveUp(p_);
+#ifdef NO_ECHO
+  forgetAnswer(p_);
+#endif
+#ifdef WIPE
+  if
+  :: jId[p_] < NP ->
+     d_step { printf("journal lost\n"); jId[p_] = jId[p_] + NP; b = 0; do :: b < NB -> E(p_,b) = NONE; b++ :: else -> break od; b = 0;
+       jIncarnation[p_] = 0; jNonces[p_] = 0; jLogSeq[p_] = 0 }
+  :: skip
+  fi;
+#endif
+#ifdef ROLLBACK
+  if
+  :: (p_) == 0 && snapshot && SEEN ->
+     d_step { printf("journal set back\n"); b = 0; do :: b < NB -> E(0,b) = s_entry[b]; b++ :: else -> break od; b = 0;
+       jIncarnation[0] = s_incarnation; jNonces[0] = s_nonces; jLogSeq[0] = s_logSeq; assert(REACH != 7) }
+  :: skip
+  fi;
+#endif
+#ifdef GONE
+  if
+  :: gone[p_] = 1
+  :: skip
+  fi;
+#endif
+  d_step { boot(p_) }
+}
 
 inline send(p_) {
   d_step {
@@ -842,6 +852,7 @@ inline send(p_) {
 
 /* The first commit after an answer: acks, reopened and accepted offers, drops. */
 inline settle(p_) {
+  printf("agent %d settles: offers %d, grants %d, acks %d, drop %d\n", p_, rOffers[p_], rGrants[p_], rAcks[p_], rDrop[p_]);
   b = 0;
   do
   :: b < NB ->
@@ -899,7 +910,7 @@ inline commitStarts(p_) {
   do
   :: b < NB ->
      if
-     :: TO_START(p_, b) -> E(p_,b) = STARTED; mayBegin[p_] = mayBegin[p_] | M(b); LOGGED(p_)
+     :: TO_START(p_, b) -> printf("agent %d: bit %d STARTED\n", p_, b); E(p_,b) = STARTED; mayBegin[p_] = mayBegin[p_] | M(b); LOGGED(p_)
      :: else
      fi;
      b++
@@ -996,7 +1007,14 @@ proctype Agent(byte p) {
 #endif
           endAnswer(p) }
      :: !IGNORED(p) && r[p] == REGISTER_AGAIN -> d_step { registered[p] = 0; epochIn[p] = 0; endAnswer(p) }
-     :: !IGNORED(p) && r[p] == SUPERSEDED -> d_step { endAnswer(p); boot(p) }                        /* exits; a supervisor starts it anew */
+     :: !IGNORED(p) && r[p] == SUPERSEDED ->
+        d_step {                  /* exits; a supervisor starts it anew */
+          printf("agent %d is superseded, exits\n", p);
+          endAnswer(p); boot(p);
+          if
+          :: lives > 0 -> lives--
+          :: else -> gone[p] = 1
+          fi }
      :: !IGNORED(p) && r[p] == STALE_SYNC -> d_step { endAnswer(p) }
      fi }
 
@@ -1022,7 +1040,7 @@ inline ends(p_) {
   :: (runs[p_] & M(b)) -> break
   :: else -> b++
   od;
-  runs[p_] = runs[p_] & ~M(b);
+  runs[p_] = runs[p_] & ~M(b); printf("agent %d: the effect of bit %d ends\n", p_, b);
   if
   :: E(p_,b) == STARTED || E(p_,b) == ACCEPTED -> E(p_,b) = FINISHED; LOGGED(p_)
   :: else
@@ -1040,47 +1058,6 @@ proctype Runs() {
 
 /* ================================================================ the world */
 #if defined(RESTORE) || defined(ROLLBACK) || defined(CLONE)
-proctype World() {
-#ifdef ROLLBACK
-  d_step { s_incarnation = jIncarnation[0]; s_nonces = jNonces[0]; s_logSeq = jLogSeq[0]; snapshot = 1;
-    b = 0; do :: b < NB -> s_entry[b] = E(0,b); b++ :: else -> break od; b = 0 }
-#endif
-#ifdef CLONE
-  /* A copy of the machine's disk begins to live on another one. */
-  d_step {
-#ifdef WINDOW
-    1 ->
-#else
-    NO_ACCEPTED ->
-#endif
-    cloned = 1; jIncarnation[1] = jIncarnation[0]; jNonces[1] = jNonces[0]; jLogSeq[1] = jLogSeq[0]; jId[1] = jId[0];
-    b = 0; do :: b < NB -> E(1,b) = E(0,b); b++ :: else -> break od; b = 0;
-    boot(1) }
-#endif
-#ifdef RESTORE
-  d_step { BACKUP_OK -> backedUp = 1;
-    i = 0; do :: i < NC -> b_phase[i] = phase[i]; b_newest[i] = newest[i]; b_owner[i] = owner[i]; b_grantedTo[i] = grantedTo[i];
-      b_grantedCount[i] = grantedCount[i]; b_takenOver[i] = takenOver[i]; b_takenFrom[i] = takenFrom[i]; b_decidedBy[i] = decidedBy[i]; i++ :: else -> break od;
-    i = 0; do :: i < NB -> b_outcome[i] = outcome[i]; i++ :: else -> break od;
-    i = 0; do :: i < NA -> b_incarnation[i] = incarnation[i]; b_trustedSince[i] = trustedSince[i]; b_journalOf[i] = journalOf[i];
-      b_nonceOf[i] = nonceOf[i]; b_logSeqOf[i] = logSeqOf[i]; i++ :: else -> break od; i = 0 }
-  d_step { restored = 1;
-    i = 0; do :: i < NC -> phase[i] = b_phase[i]; newest[i] = b_newest[i]; owner[i] = b_owner[i]; grantedTo[i] = b_grantedTo[i];
-      grantedCount[i] = b_grantedCount[i]; takenOver[i] = b_takenOver[i]; takenFrom[i] = b_takenFrom[i]; decidedBy[i] = b_decidedBy[i];
-      b_phase[i] = 0; b_newest[i] = 0; b_owner[i] = 0; b_grantedTo[i] = 0; b_grantedCount[i] = 0; b_takenOver[i] = 0; b_takenFrom[i] = 0; b_decidedBy[i] = 0; i++ :: else -> break od;
-    i = 0; do :: i < NB -> outcome[i] = b_outcome[i]; b_outcome[i] = 0; i++ :: else -> break od;
-    i = 0; do :: i < NA -> incarnation[i] = b_incarnation[i]; trustedSince[i] = b_trustedSince[i]; journalOf[i] = b_journalOf[i];
-      nonceOf[i] = b_nonceOf[i]; logSeqOf[i] = b_logSeqOf[i];
-      b_incarnation[i] = 0; b_trustedSince[i] = 0; b_journalOf[i] = 0; b_nonceOf[i] = 0; b_logSeqOf[i] = 0; RENEW_S(i); i++ :: else -> break od; i = 0;
-#if !defined(NO_EPOCH)
-    epoch = 1;
-#if !defined(NO_INVENTORY)
-    recovering = 1
-#endif
-#endif
-    }
-#endif
-}
 #if NP == 1
 #define KNOWN_ALL (incarnation[0] != 0)
 #else
@@ -1098,6 +1075,47 @@ proctype World() {
 #else
 #define NO_ACCEPTED (E(0,0) != ACCEPTED && E(0,1) != ACCEPTED && E(0,2) != ACCEPTED)
 #endif
+proctype World() {
+#ifdef ROLLBACK
+  d_step { printf("snapshot of the journal\n"); s_incarnation = jIncarnation[0]; s_nonces = jNonces[0]; s_logSeq = jLogSeq[0]; snapshot = 1;
+    b = 0; do :: b < NB -> s_entry[b] = E(0,b); b++ :: else -> break od; b = 0 }
+#endif
+#ifdef CLONE
+  /* A copy of the machine's disk begins to live on another one. */
+  d_step {
+#ifdef WINDOW
+    1 ->
+#else
+    NO_ACCEPTED ->
+#endif
+    cloned = 1; printf("clone\n"); jIncarnation[1] = jIncarnation[0]; jNonces[1] = jNonces[0]; jLogSeq[1] = jLogSeq[0]; jId[1] = jId[0];
+    b = 0; do :: b < NB -> E(1,b) = E(0,b); b++ :: else -> break od; b = 0;
+    boot(1) }
+#endif
+#ifdef RESTORE
+  d_step { BACKUP_OK -> backedUp = 1; printf("backup\n");
+    i = 0; do :: i < NC -> b_phase[i] = phase[i]; b_newest[i] = newest[i]; b_owner[i] = owner[i]; b_grantedTo[i] = grantedTo[i];
+      b_grantedCount[i] = grantedCount[i]; b_takenOver[i] = takenOver[i]; b_takenFrom[i] = takenFrom[i]; b_decidedBy[i] = decidedBy[i]; i++ :: else -> break od;
+    i = 0; do :: i < NB -> b_outcome[i] = outcome[i]; i++ :: else -> break od;
+    i = 0; do :: i < NA -> b_incarnation[i] = incarnation[i]; b_trustedSince[i] = trustedSince[i]; b_journalOf[i] = journalOf[i];
+      b_nonceOf[i] = nonceOf[i]; b_logSeqOf[i] = logSeqOf[i]; i++ :: else -> break od; i = 0 }
+  d_step { restored = 1; printf("the server is set back\n");
+    i = 0; do :: i < NC -> phase[i] = b_phase[i]; newest[i] = b_newest[i]; owner[i] = b_owner[i]; grantedTo[i] = b_grantedTo[i];
+      grantedCount[i] = b_grantedCount[i]; takenOver[i] = b_takenOver[i]; takenFrom[i] = b_takenFrom[i]; decidedBy[i] = b_decidedBy[i];
+      b_phase[i] = 0; b_newest[i] = 0; b_owner[i] = 0; b_grantedTo[i] = 0; b_grantedCount[i] = 0; b_takenOver[i] = 0; b_takenFrom[i] = 0; b_decidedBy[i] = 0; i++ :: else -> break od;
+    i = 0; do :: i < NB -> outcome[i] = b_outcome[i]; b_outcome[i] = 0; i++ :: else -> break od;
+    i = 0; do :: i < NA -> incarnation[i] = b_incarnation[i]; trustedSince[i] = b_trustedSince[i]; journalOf[i] = b_journalOf[i];
+      nonceOf[i] = b_nonceOf[i]; logSeqOf[i] = b_logSeqOf[i];
+      b_incarnation[i] = 0; b_trustedSince[i] = 0; b_journalOf[i] = 0; b_nonceOf[i] = 0; b_logSeqOf[i] = 0; RENEW_S(i); i++ :: else -> break od; i = 0;
+#if !defined(NO_EPOCH)
+    epoch = 1;
+#if !defined(NO_INVENTORY)
+    recovering = 1
+#endif
+#endif
+    }
+#endif
+}
 #endif
 
 init {

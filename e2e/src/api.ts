@@ -7,13 +7,14 @@ export type CommandView = Json & {
   status: string
   result: Json | null
   error: { code: string } | null
-  attempts: { attempt: number; state: string; agentId: string }[]
+  finishedAt: string | null
+  attempts: { attempt: number; state: string; agentId: string; grantedAt: string | null }[]
 }
 
 const FINAL = new Set(['COMPLETED', 'FAILED', 'CANCELLED'])
 const RETRY_MS = 20
 
-export function createApi(port: number) {
+export function createApi(port: number, retryMs = RETRY_MS) {
   const base = `http://127.0.0.1:${port}`
 
   /** Repeats until the server answers at all; `deadlineMs` bounds it. */
@@ -24,7 +25,7 @@ export function createApi(port: number) {
         return await call()
       } catch (error) {
         if (performance.now() > untilMs) throw new Error(`${what}: no answer in ${deadlineMs} ms`, { cause: error })
-        await sleep(RETRY_MS)
+        await sleep(retryMs)
       }
   }
 
@@ -42,6 +43,16 @@ export function createApi(port: number) {
   return {
     call,
     patiently,
+
+    /** Resolves when `holds`; rejects after `deadlineMs`. */
+    eventually: (what: string, holds: () => boolean | Promise<boolean>, deadlineMs?: number): Promise<void> =>
+      patiently(
+        what,
+        async () => {
+          if (!(await holds())) throw new Error('not yet')
+        },
+        deadlineMs,
+      ),
 
     /** With a key, so that a submission whose answer was lost can be repeated. */
     submit: (submission: Json, key: string): Promise<CommandView> =>
@@ -69,7 +80,7 @@ export function createApi(port: number) {
         const command = await this.get(commandId)
         if (holds(command)) return command
         if (performance.now() > untilMs) throw new Error(`after ${deadlineMs} ms: ${JSON.stringify(command)}`)
-        await sleep(RETRY_MS)
+        await sleep(retryMs)
       }
     },
 

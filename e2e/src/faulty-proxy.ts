@@ -85,6 +85,7 @@ export async function startFaultyProxy(port: number) {
     const exchange: Exchange = {
       message: messageOf(call),
       path: call.path,
+      atMs: Date.now(),
       request: call.body,
       status: null,
       response: '',
@@ -244,8 +245,13 @@ export async function startFaultyProxy(port: number) {
       if (!found) throw new Error(`the proxy waited ${deadlineMs} ms in vain`)
     },
 
-    async close(): Promise<void> {
+    /** Ends every connection, as when a cable is pulled. */
+    disconnect(): void {
       for (const socket of open) socket.destroy()
+    },
+
+    async close(): Promise<void> {
+      this.disconnect()
       server.close()
       await once(server, 'close')
     },

@@ -12,6 +12,7 @@ type LogLine = { level: number; msg: string; [fact: string]: unknown }
 
 export type Process = {
   pid: number
+  running: () => boolean
   /** Log lines so far. */
   lines: LogLine[]
   /** What was written to standard error. */
@@ -25,12 +26,20 @@ export type Process = {
   kill: () => Promise<void>
 }
 
-/** `/usr/bin/env` replaces itself by node, so the pid is the process's own, and the test runner's loader stays out. */
-export function start(script: string, flags: readonly string[], env: Record<string, string> = {}): Process {
+/**
+ * `/usr/bin/env` replaces itself by node, so the pid is the process's own, and the test runner's loader stays out.
+ * `under` comes between the two: NAME=VALUE, or a program that replaces itself as well.
+ */
+export function start(
+  script: string,
+  flags: readonly string[],
+  env: Record<string, string> = {},
+  under: readonly string[] = [],
+): Process {
   const child: ChildProcess = spawn(
     '/usr/bin/env',
-    ['-u', 'NODE_OPTIONS', process.execPath, join(repository, script), ...flags],
-    { env: { PATH: process.env['PATH'] ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' },
+    ['-u', 'NODE_OPTIONS', ...under, process.execPath, join(repository, script), ...flags],
+    { env: { PATH: process.env.PATH ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' },
   )
   const lines: LogLine[] = []
   const listeners = new Set<() => void>()
@@ -53,6 +62,7 @@ export function start(script: string, flags: readonly string[], env: Record<stri
   const gone = () => child.exitCode !== null || child.signalCode !== null
   return {
     pid: child.pid as number,
+    running: () => !gone(),
     lines,
     errors: () => stderr,
     ended,
@@ -87,17 +97,29 @@ export const freePort = async (): Promise<number> => {
 }
 
 /** A server that is listening. `SWEEP_MS` is short, so that leases end when they end. */
-export async function startServer(dataDir: string, port: number, flags: readonly string[] = []): Promise<Process> {
-  const server = start('control-server/dist/src/server.js', [
-    ...['--data-dir', dataDir, '--port', String(port), '--sweep-ms', '50'],
-    ...flags,
-  ])
+export async function startServer(
+  dataDir: string,
+  port: number,
+  flags: readonly string[] = [],
+  under: readonly string[] = [],
+): Promise<Process> {
+  const own = ['--data-dir', dataDir, '--port', String(port), '--sweep-ms', '50']
+  const server = start('control-server/dist/src/server.js', [...own, ...flags], {}, under)
   await server.logged((line) => line.msg === 'listening')
   return server
 }
 
-export const startAgent = (dataDir: string, port: number, flags: readonly string[] = []): Process =>
-  start('agent/dist/src/main.js', [
-    ...['--data-dir', dataDir, '--server-url', `http://127.0.0.1:${port}`, '--poll-interval', '100'],
-    ...flags,
-  ])
+export const startAgent = (
+  dataDir: string,
+  port: number,
+  flags: readonly string[] = [],
+  under: readonly string[] = [],
+): Process => {
+  const own = ['--data-dir', dataDir, '--server-url', `http://127.0.0.1:${port}`, '--poll-interval', '100']
+  return start('agent/dist/src/main.js', [...own, ...flags], {}, under)
+}
+
+/** Options of a test that needs something of the machine: skipped, and why, where it is missing; never in CI. */
+export const needs = (what: string, isThere: boolean): { skip: string | false } => ({
+  skip: isThere || process.env.CI === 'true' ? false : `needs ${what}`,
+})

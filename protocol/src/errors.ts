@@ -14,7 +14,6 @@ export const API_ERRORS = {
   NOT_YOUR_COMMAND: [400, 'A result was reported for a command that another agent holds, or one held through sync.'],
   NOT_FOUND: [404, 'There is no such route.'],
   COMMAND_NOT_FOUND: [404, 'There is no command with this id.'],
-  AGENT_NOT_FOUND: [404, 'There is no agent with this id.'],
   METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
   REQUEST_TIMEOUT: [408, 'The request did not arrive completely in time.'],
   COMMAND_FINAL: [409, 'The command is COMPLETED or FAILED already: final is final.'],

@@ -37,7 +37,9 @@ export function inventory(
   const withOffer = (entry: Entry): HeldAttempt => {
     if (!full) return named(entry)
     if (entry.phase === 'FINISHED') offerBytes += JSON.stringify(entry.offer).length
-    return offerBytes > 2 * bytesMax && entry.phase === 'FINISHED' ? named(entry) : { ...named(entry), offer: entry.offer }
+    return offerBytes > 2 * bytesMax && entry.phase === 'FINISHED'
+      ? named(entry)
+      : { ...named(entry), offer: entry.offer }
   }
   const withOutcome = (entry: Entry): HeldAttempt => {
     const item = withOffer(entry)
@@ -64,6 +66,7 @@ export function wanted(
 ): Record<string, number> {
   if (mode !== 'ready' || open.filter(({ phase }) => phase === 'FINISHED').length >= OUTBOX_MAX) return {}
   const taken = (type: string) =>
-    open.filter((entry) => entry.offer.type === type && (entry.phase === 'ACCEPTED' || entry.phase === 'STARTED')).length
+    open.filter((entry) => entry.offer.type === type && (entry.phase === 'ACCEPTED' || entry.phase === 'STARTED'))
+      .length
   return Object.fromEntries(Object.entries(slots).map(([type, count]) => [type, Math.max(0, count - taken(type))]))
 }

@@ -85,19 +85,25 @@ export function openJournal(options: {
     open: db.prepare(
       "SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE phase <> 'ACKED' ORDER BY attempt_id",
     ),
-    get: db.prepare('SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?'),
+    get: db.prepare(
+      'SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?',
+    ),
     outcome: db.prepare('SELECT outcome FROM entries WHERE attempt_id = ?').pluck(),
     // An attempt that was dropped before it started may be offered again, with less of its time left.
     accept: db.prepare(
       `INSERT INTO entries (attempt_id, phase, type, offer, accepted_at_ms) VALUES (?, 'ACCEPTED', ?, ?, ?)
        ON CONFLICT (attempt_id) DO UPDATE SET phase = 'ACCEPTED', offer = excluded.offer, acked_at_ms = NULL, verdict = NULL`,
     ),
-    start: db.prepare("UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'"),
+    start: db.prepare(
+      "UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'",
+    ),
     finish: db.prepare(
       `UPDATE entries SET phase = 'FINISHED', finished_at_ms = ?, outcome_state = ?, outcome = ?, outcome_sha256 = ?
        WHERE attempt_id = ? AND phase IN ('ACCEPTED', 'STARTED')`,
     ),
-    ack: db.prepare("UPDATE entries SET phase = 'ACKED', acked_at_ms = ?, verdict = ? WHERE attempt_id = ? AND phase <> 'ACKED'"),
+    ack: db.prepare(
+      "UPDATE entries SET phase = 'ACKED', acked_at_ms = ?, verdict = ? WHERE attempt_id = ? AND phase <> 'ACKED'",
+    ),
     reopen: db.prepare(
       "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL, verdict = NULL WHERE attempt_id = ? AND phase = 'ACKED' AND outcome IS NOT NULL",
     ),

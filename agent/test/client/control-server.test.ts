@@ -21,7 +21,15 @@ const REGISTER: RegisterRequest = {
   labels: [],
   slots: { DELAY: 1 },
 }
-const REGISTERED = { incarnation: 1, epoch: 'epoch-00001', rev: 1, leaseMs: 30_000, syncMs: 10_000, protocol: 1, recovery: false }
+const REGISTERED = {
+  incarnation: 1,
+  epoch: 'epoch-00001',
+  rev: 1,
+  leaseMs: 30_000,
+  syncMs: 10_000,
+  protocol: 1,
+  recovery: false,
+}
 const SYNC: SyncRequest = {
   incarnation: 1,
   seq: 1,
@@ -66,7 +74,12 @@ t.test('every call goes to its path with its body, and its answer comes back', a
     request.on('end', () => {
       seen.push(`${request.method} ${request.url} ${text === '' ? '-' : Object.keys(JSON.parse(text))[0]}`)
       const call = request.url?.replace(/\?.*/, '').split('/').at(-1)
-      const answers: Record<string, object> = { register: REGISTERED, sync: syncResponse(), heartbeat: { incarnation: 1, leaseMs: 7 }, wait: { rev: 2 } }
+      const answers: Record<string, object> = {
+        register: REGISTERED,
+        sync: syncResponse(),
+        heartbeat: { incarnation: 1, leaseMs: 7 },
+        wait: { rev: 2 },
+      }
       response.writeHead(200, JSON_HEADERS).end(JSON.stringify(answers[call ?? '']))
     })
   })
@@ -87,7 +100,10 @@ t.test('a wait in vain is false', async (t) => {
 })
 
 t.test('fields that this version does not know are ignored', async (t) => {
-  const client = await replying(t, json(200, { ...syncResponse({ offers: [{ ...offer(), colour: 'red' } as never] }), control: { drain: false } }))
+  const client = await replying(
+    t,
+    json(200, { ...syncResponse({ offers: [{ ...offer(), colour: 'red' } as never] }), control: { drain: false } }),
+  )
   t.match(await client.calls.sync(), { control: { drain: false }, offers: [{ attemptId: 'c1.1' }] })
   t.match(await (await replying(t, json(200, { ...REGISTERED, motd: 'hello' }))).calls.register(), REGISTERED)
 })
@@ -117,7 +133,8 @@ t.test('what is not a well-formed answer says nothing', async (t) => {
   for (const [name, reply] of Object.entries(wrong)) {
     const client = await replying(t, reply)
     await t.rejects(client.calls.sync(), Unreachable, name)
-    if (reply.status !== 204 && !reply.body.includes('"rev"')) await t.rejects(client.calls.wait(), Unreachable, `${name}: wait`)
+    if (reply.status !== 204 && !reply.body.includes('"rev"'))
+      await t.rejects(client.calls.wait(), Unreachable, `${name}: wait`)
   }
   await t.rejects((await replying(t, new Reply(204))).calls.register(), Unreachable)
   await t.rejects((await replying(t, new Reply(204))).calls.heartbeat(), Unreachable)
@@ -128,11 +145,16 @@ t.test('a connection that is refused, reset, cut or no HTTP at all says nothing'
   const broken = {
     'reset at once': await listenRaw(t, (socket) => reset(socket)),
     'closed at once': await listenRaw(t, (socket) => socket.end()),
-    'cut in the body': await listenRaw(t, (socket) => socket.end(`${head}content-length: 1000\r\n\r\n{"incarnation":1,`)),
-    'cut in a chunk': await listenRaw(t, (socket) => socket.end(`${head}transfer-encoding: chunked\r\n\r\n400\r\n{"inc`)),
+    'cut in the body': await listenRaw(t, (socket) =>
+      socket.end(`${head}content-length: 1000\r\n\r\n{"incarnation":1,`),
+    ),
+    'cut in a chunk': await listenRaw(t, (socket) =>
+      socket.end(`${head}transfer-encoding: chunked\r\n\r\n400\r\n{"inc`),
+    ),
     'not HTTP': await listenRaw(t, (socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n')),
   }
-  for (const [name, { url }] of Object.entries(broken)) await t.rejects(clientOf(t, url).calls.sync(), Unreachable, name)
+  for (const [name, { url }] of Object.entries(broken))
+    await t.rejects(clientOf(t, url).calls.sync(), Unreachable, name)
   const { url } = broken['reset at once']
   const refused = clientOf(t, url.replace(/:\d+$/, ':1'))
   await t.rejects(refused.calls.register(), { name: 'Unreachable', message: 'ECONNREFUSED' })
@@ -169,7 +191,11 @@ t.test("an error in the server's own shape is its word: status, code, message an
   await t.rejects((await replying(t, refusal(503, 'NO_SPACE'))).calls.sync(), { code: 'NO_SPACE', retryAfterMs: null })
   await t.rejects((await replying(t, refusal(409, 'EPOCH_CHANGED'))).calls.wait(), Refused)
   const dated = await replying(t, refusal(503, 'STORE_BUSY', { 'retry-after': 'Sat, 21 Nov 2026 14:00:00 GMT' }))
-  await t.rejects(dated.calls.sync(), { code: 'STORE_BUSY', retryAfterMs: null }, 'a date is not understood, and no harm')
+  await t.rejects(
+    dated.calls.sync(),
+    { code: 'STORE_BUSY', retryAfterMs: null },
+    'a date is not understood, and no harm',
+  )
 })
 
 t.test('an aborted signal ends any call at once, and one that is aborted already lets none begin', async (t) => {
@@ -203,29 +229,36 @@ t.test('a base URL with a path prefix works, with and without a slash at its end
       response.writeHead(204).end()
     }),
   )
-  for (const prefix of ['/prefix', '/prefix/', '/a/b'])
-    await clientOf(t, url + prefix).calls.wait()
+  for (const prefix of ['/prefix', '/prefix/', '/a/b']) await clientOf(t, url + prefix).calls.wait()
   await clientOf(t, url).calls.wait()
-  t.same(paths, ['/prefix/agents/agent-1/wait?rev=1', '/prefix/agents/agent-1/wait?rev=1', '/a/b/agents/agent-1/wait?rev=1', '/agents/agent-1/wait?rev=1'])
+  t.same(paths, [
+    '/prefix/agents/agent-1/wait?rev=1',
+    '/prefix/agents/agent-1/wait?rev=1',
+    '/a/b/agents/agent-1/wait?rev=1',
+    '/agents/agent-1/wait?rev=1',
+  ])
 })
 
-t.test('200 waits on one signal, answered, refused and cut, leave no listener behind and cause no warning', async (t) => {
-  const warnings: Error[] = []
-  const onWarning = (warning: Error) => warnings.push(warning)
-  process.on('warning', onWarning)
-  t.teardown(() => process.off('warning', onWarning))
-  let count = 0
-  const client = await serving(t, (_request, response) => {
-    count += 1
-    if (count % 4 === 0) response.writeHead(204).end()
-    else if (count % 4 === 1) response.writeHead(200, JSON_HEADERS).end('{"rev":1}')
-    else if (count % 4 === 2) response.writeHead(404, JSON_HEADERS).end(refusal(404, 'NOT_FOUND').body)
-    else response.socket?.resetAndDestroy()
-  })
-  const { signal } = new AbortController()
-  for (let round = 0; round < 200; round++) await client.wait('agent-1', round, signal).catch(() => {})
-  await new Promise((resolve) => setImmediate(resolve))
-  t.equal(count, 200)
-  t.equal(getEventListeners(signal, 'abort').length, 0)
-  t.same(warnings, [])
-})
+t.test(
+  '200 waits on one signal, answered, refused and cut, leave no listener behind and cause no warning',
+  async (t) => {
+    const warnings: Error[] = []
+    const onWarning = (warning: Error) => warnings.push(warning)
+    process.on('warning', onWarning)
+    t.teardown(() => process.off('warning', onWarning))
+    let count = 0
+    const client = await serving(t, (_request, response) => {
+      count += 1
+      if (count % 4 === 0) response.writeHead(204).end()
+      else if (count % 4 === 1) response.writeHead(200, JSON_HEADERS).end('{"rev":1}')
+      else if (count % 4 === 2) response.writeHead(404, JSON_HEADERS).end(refusal(404, 'NOT_FOUND').body)
+      else response.socket?.resetAndDestroy()
+    })
+    const { signal } = new AbortController()
+    for (let round = 0; round < 200; round++) await client.wait('agent-1', round, signal).catch(() => {})
+    await new Promise((resolve) => setImmediate(resolve))
+    t.equal(count, 200)
+    t.equal(getEventListeners(signal, 'abort').length, 0)
+    t.same(warnings, [])
+  },
+)

@@ -30,9 +30,10 @@ t.test('nothing is done for an answer that asks for nothing', async (t) => {
 
 t.test('an ack is written for a finished attempt, whatever its verdict', async (t) => {
   for (const verdict of ACK_VERDICTS)
-    t.same(decided({ acks: [{ attemptId: 'a.1', verdict }] }, { known: { 'a.1': { phase: 'FINISHED', hasOutcome: true } } }), [
-      { type: 'ack', attemptId: 'a.1', verdict },
-    ])
+    t.same(
+      decided({ acks: [{ attemptId: 'a.1', verdict }] }, { known: { 'a.1': { phase: 'FINISHED', hasOutcome: true } } }),
+      [{ type: 'ack', attemptId: 'a.1', verdict }],
+    )
 })
 
 t.test('an ack of an attempt that is not finished, acknowledged already or unknown is ignored', async (t) => {
@@ -42,14 +43,18 @@ t.test('an ack of an attempt that is not finished, acknowledged already or unkno
 })
 
 t.test('a grant starts what is accepted, and that alone', async (t) => {
-  t.same(decided({ grants: ['a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), [{ type: 'start', attemptId: 'a.1' }])
+  t.same(decided({ grants: ['a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), [
+    { type: 'start', attemptId: 'a.1' },
+  ])
   for (const phase of ['STARTED', 'FINISHED', 'ACKED'] as const)
     t.same(decided({ grants: ['a.1'] }, { known: { 'a.1': { phase } } }), [], `not what is ${phase}`)
   t.same(decided({ grants: ['z.1'] }), [], 'not what the journal does not know')
 })
 
 t.test('a grant that is named twice starts once', async (t) => {
-  t.same(decided({ grants: ['a.1', 'a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), [{ type: 'start', attemptId: 'a.1' }])
+  t.same(decided({ grants: ['a.1', 'a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), [
+    { type: 'start', attemptId: 'a.1' },
+  ])
 })
 
 t.test('what is dropped and granted by the same answer is not started', async (t) => {
@@ -70,7 +75,11 @@ t.test('a cancel reaches what is accepted, running or waiting to be resumed, and
   const cancel = (active: boolean) => [{ type: 'cancel', attemptId: 'a.1', reason: 'enough', active }]
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), cancel(false))
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), cancel(true))
-  t.same(decided({ desired }, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }), cancel(false), 'not resumed')
+  t.same(
+    decided({ desired }, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }),
+    cancel(false),
+    'not resumed',
+  )
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'FINISHED', hasOutcome: true } } }), [])
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'ACKED' } } }), [])
   t.same(decided({ desired }), [])
@@ -79,18 +88,30 @@ t.test('a cancel reaches what is accepted, running or waiting to be resumed, and
 t.test('a drop stops what is running and forgets what is accepted, and leaves an outcome alone', async (t) => {
   const drop = (active: boolean, started: boolean) => [{ type: 'drop', attemptId: 'a.1', active, started }]
   t.same(decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), drop(false, false))
-  t.same(decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), drop(true, true))
-  t.same(decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }), drop(false, true), 'not resumed')
+  t.same(
+    decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }),
+    drop(true, true),
+  )
+  t.same(
+    decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }),
+    drop(false, true),
+    'not resumed',
+  )
   t.same(decided({ drop: ['a.1', 'a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), drop(false, false), 'once')
   t.same(decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'FINISHED', hasOutcome: true } } }), [])
   t.same(decided({ drop: ['a.1'] }, { known: { 'a.1': { phase: 'ACKED' } } }), [])
 })
 
-t.test('what was shown as running and is neither dropped nor cancelled is resumed, unless it runs already', async (t) => {
-  t.same(decided({}, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }), [{ type: 'resume', attemptId: 'a.1' }])
-  t.same(decided({}, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), [])
-  t.same(decided({}, { known: { 'a.1': { phase: 'STARTED' } } }), [], 'not what the request did not show')
-})
+t.test(
+  'what was shown as running and is neither dropped nor cancelled is resumed, unless it runs already',
+  async (t) => {
+    t.same(decided({}, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] }), [
+      { type: 'resume', attemptId: 'a.1' },
+    ])
+    t.same(decided({}, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), [])
+    t.same(decided({}, { known: { 'a.1': { phase: 'STARTED' } } }), [], 'not what the request did not show')
+  },
+)
 
 t.test('an attempt whose run ended while the answer was on its way is not resumed', async (t) => {
   for (const phase of ['FINISHED', 'ACKED'] as const)
@@ -114,14 +135,18 @@ t.test('an offer of a tombstone with an outcome is answered by that outcome', as
 })
 
 t.test('an offer of a tombstone without an outcome is accepted: it never started', async (t) => {
-  t.same(decided({ offers: [offer('a.1')] }, { known: { 'a.1': { phase: 'ACKED' } } }), [{ type: 'accept', offer: offer('a.1') }])
+  t.same(decided({ offers: [offer('a.1')] }, { known: { 'a.1': { phase: 'ACKED' } } }), [
+    { type: 'accept', offer: offer('a.1') },
+  ])
 })
 
 t.test('draining or paused, nothing new is accepted and what was taken goes on', async (t) => {
   for (const mode of ['draining', 'paused'] as const) {
     t.same(decided({ offers: [offer('a.1')] }, { mode }), [])
     t.same(decided({ offers: [offer('a.1')] }, { known: { 'a.1': { phase: 'ACKED' } }, mode }), [])
-    t.same(decided({ grants: ['a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } }, mode }), [{ type: 'start', attemptId: 'a.1' }])
+    t.same(decided({ grants: ['a.1'] }, { known: { 'a.1': { phase: 'ACCEPTED' } }, mode }), [
+      { type: 'start', attemptId: 'a.1' },
+    ])
   }
 })
 
@@ -159,7 +184,8 @@ t.test('whatever an answer says, nothing starts that is not accepted and nothing
           case 'resume':
             if (facts?.phase !== (action.type === 'start' ? 'ACCEPTED' : 'STARTED')) return 'begins in the wrong phase'
             if (facts.active || begun.has(id)) return 'begins twice'
-            if (answer.drop.includes(id) || answer.desired.some(({ attemptId }) => attemptId === id)) return 'begins although unwanted'
+            if (answer.drop.includes(id) || answer.desired.some(({ attemptId }) => attemptId === id))
+              return 'begins although unwanted'
             begun.add(id)
             return null
           case 'accept':
@@ -173,7 +199,7 @@ t.test('whatever an answer says, nothing starts that is not accepted and nothing
             return facts?.phase === 'ACCEPTED' || facts?.phase === 'STARTED' ? null : 'stops what is over'
         }
       })()
-      if (wrong !== null) t.fail(`${wrong}: seed ${seed}, round ${round}`, { action, facts })
+      if (wrong !== null) return void t.fail(`${wrong}: seed ${seed}, round ${round}`, { action, facts })
     }
   }
 })

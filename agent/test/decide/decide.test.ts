@@ -69,7 +69,11 @@ t.test('inventory', async (t) => {
   t.test('reads no outcome that it does not send', async (t) => {
     const read: string[] = []
     const open = ['a.1', 'b.1', 'c.1'].map((id) => entry('FINISHED', id))
-    inventory(open, (id) => (read.push(id), succeeded()), { bytesMax: 150, full: false })
+    const outcomeOf = (id: string) => {
+      read.push(id)
+      return succeeded()
+    }
+    inventory(open, outcomeOf, { bytesMax: 150, full: false })
     t.equal(read.length, 1)
   })
 
@@ -86,35 +90,48 @@ t.test('inventory', async (t) => {
     )
   })
 
-  t.test('in full the offers of finished attempts keep to a budget too, the newest first, and live ones always go', async (t) => {
-    const payload = 'x'.repeat(1000)
-    const open = [
-      entry('STARTED', 'a.1', { offer: offer('a.1', { payload }) }),
-      ...Array.from({ length: 10 }, (_, index) => entry('FINISHED', `c${index}.1`, { offer: offer(`c${index}.1`, { payload }) })),
-    ]
-    const { held } = inventory(open, succeeded, { bytesMax: 2000, full: true })
-    t.equal(held.length, 11)
-    t.ok(held[0]?.offer)
-    const named = held.filter((item) => item.phase === 'finished' && item.offer !== undefined).map(({ attemptId }) => attemptId)
-    t.same(named, ['c9.1', 'c8.1', 'c7.1'])
-  })
+  t.test(
+    'in full the offers of finished attempts keep to a budget too, the newest first, and live ones always go',
+    async (t) => {
+      const payload = 'x'.repeat(1000)
+      const open = [
+        entry('STARTED', 'a.1', { offer: offer('a.1', { payload }) }),
+        ...Array.from({ length: 10 }, (_, index) =>
+          entry('FINISHED', `c${index}.1`, { offer: offer(`c${index}.1`, { payload }) }),
+        ),
+      ]
+      const { held } = inventory(open, succeeded, { bytesMax: 2000, full: true })
+      t.equal(held.length, 11)
+      t.ok(held[0]?.offer)
+      const named = held
+        .filter((item) => item.phase === 'finished' && item.offer !== undefined)
+        .map(({ attemptId }) => attemptId)
+      t.same(named, ['c9.1', 'c8.1', 'c7.1'])
+    },
+  )
 
   // Broken before: 100,000 reopened tombstones and one more were a request that no server takes, for ever.
   t.test('names no more than the protocol takes, nothing live is left out, and the rest follows', async (t) => {
-    const open: Entry[] = Array.from({ length: 120_000 }, (_, index) => entry('FINISHED', `c${String(index).padStart(6, '0')}.1`))
+    const open: Entry[] = Array.from({ length: 120_000 }, (_, index) =>
+      entry('FINISHED', `c${String(index).padStart(6, '0')}.1`),
+    )
     open.push(entry('STARTED', 'z.1'))
     const { held, complete } = inventory(open, succeeded, { bytesMax: 8 * 1024 * 1024, full: true })
     t.ok(held.length <= 100_000)
     t.equal(complete, false)
     t.ok(held.some(({ attemptId }) => attemptId === 'z.1'))
-    t.ok(held.some(({ attemptId }) => attemptId === 'c119999.1'), 'the newest')
+    t.ok(
+      held.some(({ attemptId }) => attemptId === 'c119999.1'),
+      'the newest',
+    )
     t.ok(Buffer.byteLength(JSON.stringify(held)) < 33_554_432, 'below the default SYNC_BYTES_MAX of the server')
   })
 })
 
 t.test('wanted', async (t) => {
   const slots = { DELAY: 3, HTTP_GET_JSON: 2 }
-  const delay = (phase: 'ACCEPTED' | 'STARTED' | 'FINISHED', id: string) => entry(phase, id, { offer: offer(id, { type: 'DELAY' }) })
+  const delay = (phase: 'ACCEPTED' | 'STARTED' | 'FINISHED', id: string) =>
+    entry(phase, id, { offer: offer(id, { type: 'DELAY' }) })
 
   t.test('is what is free by type: accepted and started take a slot, finished does not', async (t) => {
     const open = [delay('ACCEPTED', 'a.1'), delay('STARTED', 'b.1'), delay('FINISHED', 'c.1')]
@@ -168,23 +185,26 @@ t.test('lease', async (t) => {
     t.equal(fenceMarginMs(0), 0)
   })
 
-  t.test('the agent stops before the server may act, whenever the answer came and however their clocks differ by 1 %', async (t) => {
-    const seed = 42
-    const random = seeded(seed)
-    for (let round = 0; round < 50_000; round++) {
-      const leaseMs = 1000 + Math.floor(random() * 3_600_000)
-      const sentMs = Math.floor(random() * 1e9)
-      const committedMs = sentMs + Math.floor(random() * 60_000)
-      const endsMs = leaseEndsMs(sentMs, leaseMs)
-      const takeoverMs = committedMs + (Math.ceil(leaseMs * 1.01) + 2000) * 0.995
-      // The agent's clock never runs slow; real time of its last moment is therefore no later than this.
-      const stopsMs = endsMs - fenceMarginMs(leaseMs)
-      if (!(mustStop(stopsMs, endsMs, leaseMs) && !mustStop(stopsMs - 1, endsMs, leaseMs)))
-        t.fail(`not to the millisecond: seed ${seed}, round ${round}`)
-      if (!(stopsMs + fenceMarginMs(leaseMs) < takeoverMs)) t.fail(`too late: seed ${seed}, round ${round}`)
-      if (!mustStop(takeoverMs, endsMs, leaseMs)) t.fail(`goes on after the takeover: seed ${seed}, round ${round}`)
-    }
-  })
+  t.test(
+    'the agent stops before the server may act, whenever the answer came and however their clocks differ by 1 %',
+    async (t) => {
+      const seed = 42
+      const random = seeded(seed)
+      for (let round = 0; round < 50_000; round++) {
+        const leaseMs = 1000 + Math.floor(random() * 3_600_000)
+        const sentMs = Math.floor(random() * 1e9)
+        const committedMs = sentMs + Math.floor(random() * 60_000)
+        const endsMs = leaseEndsMs(sentMs, leaseMs)
+        const takeoverMs = committedMs + (Math.ceil(leaseMs * 1.01) + 2000) * 0.995
+        // The agent's clock never runs slow; real time of its last moment is therefore no later than this.
+        const stopsMs = endsMs - fenceMarginMs(leaseMs)
+        if (!(mustStop(stopsMs, endsMs, leaseMs) && !mustStop(stopsMs - 1, endsMs, leaseMs)))
+          t.fail(`not to the millisecond: seed ${seed}, round ${round}`)
+        if (!(stopsMs + fenceMarginMs(leaseMs) < takeoverMs)) t.fail(`too late: seed ${seed}, round ${round}`)
+        if (!mustStop(takeoverMs, endsMs, leaseMs)) t.fail(`goes on after the takeover: seed ${seed}, round ${round}`)
+      }
+    },
+  )
 
   t.test('without any lease nothing may start', async (t) => {
     t.ok(mustStop(0, 0, 30_000))

@@ -25,7 +25,13 @@ const opened = (t: Test) => {
 
 const accept = (id = 'c1.1', atMs = 1): Write => ({ type: 'accept', offer: offer(id), atMs })
 const start = (attemptId = 'c1.1', atMs = 2): Write => ({ type: 'start', attemptId, atMs })
-const finish = (attemptId = 'c1.1', atMs = 3): Write => ({ type: 'finish', attemptId, outcome: OUTCOME, outcomeSha256: SHA, atMs })
+const finish = (attemptId = 'c1.1', atMs = 3): Write => ({
+  type: 'finish',
+  attemptId,
+  outcome: OUTCOME,
+  outcomeSha256: SHA,
+  atMs,
+})
 const ack = (attemptId = 'c1.1', atMs = 4): Write => ({ type: 'ack', attemptId, verdict: 'accepted', atMs })
 
 /** A process that opens the journal, writes, and dies at the crash point. */
@@ -94,7 +100,11 @@ t.test('an entry goes from accepted to acknowledged and keeps the offer and the 
 t.test('phases only go forward', async (t) => {
   const { journal } = opened(t)
   journal.write([accept(), start()])
-  t.throws(() => journal.write([accept()]), { message: 'the journal only goes forward' }, 'started is not accepted again')
+  t.throws(
+    () => journal.write([accept()]),
+    { message: 'the journal only goes forward' },
+    'started is not accepted again',
+  )
   t.throws(() => journal.write([start('c1.1', 99)]), /cannot be started/, 'nor started again')
   t.equal(journal.get('c1.1')?.startedAtMs, 2)
 
@@ -119,16 +129,32 @@ t.test('the file itself refuses to go back, whoever writes', async (t) => {
   t.throws(() => other.exec("UPDATE entries SET phase = 'ACCEPTED' WHERE attempt_id = 'b.1'"), forward)
   t.throws(() => other.exec("UPDATE entries SET phase = 'ACCEPTED' WHERE attempt_id = 'c.1'"), forward)
   t.throws(() => other.exec("UPDATE entries SET outcome_sha256 = 'other' WHERE attempt_id = 'c.1'"), forward)
-  t.throws(() => other.exec("UPDATE entries SET outcome = NULL, outcome_state = NULL, outcome_sha256 = NULL WHERE attempt_id = 'c.1'"), forward)
-  t.throws(() => other.exec("UPDATE entries SET phase = 'FINISHED' WHERE attempt_id = 'a.1'"), /CHECK constraint/, 'no end without an outcome')
-  t.throws(() => other.exec("UPDATE entries SET phase = 'STARTED' WHERE attempt_id = 'a.1'"), /CHECK constraint/, 'no start without a time')
+  t.throws(
+    () =>
+      other.exec(
+        "UPDATE entries SET outcome = NULL, outcome_state = NULL, outcome_sha256 = NULL WHERE attempt_id = 'c.1'",
+      ),
+    forward,
+  )
+  t.throws(
+    () => other.exec("UPDATE entries SET phase = 'FINISHED' WHERE attempt_id = 'a.1'"),
+    /CHECK constraint/,
+    'no end without an outcome',
+  )
+  t.throws(
+    () => other.exec("UPDATE entries SET phase = 'STARTED' WHERE attempt_id = 'a.1'"),
+    /CHECK constraint/,
+    'no start without a time',
+  )
 })
 
 t.test('a write is one commit: where one part of it fails, nothing of it is there', async (t) => {
   const { journal } = opened(t)
   journal.write([accept('a.1')])
   const before = journal.identity()
-  t.throws(() => journal.write([accept('b.1'), finish('a.1'), ack('a.1'), { type: 'seen', rev: 9 }, start('unknown.1')]))
+  t.throws(() =>
+    journal.write([accept('b.1'), finish('a.1'), ack('a.1'), { type: 'seen', rev: 9 }, start('unknown.1')]),
+  )
   t.same(journal.identity(), before)
   t.equal(journal.get('b.1'), undefined)
   t.equal(journal.get('a.1')?.phase, 'ACCEPTED')
@@ -177,7 +203,13 @@ t.test('the identity is made once and kept, whatever a later start would have ch
 t.test('logSeq grows with every write and does not go back when the journal is reopened', async (t) => {
   const dir = t.testdir()
   let last = 0
-  for (const writes of [[accept('a.1')], [accept('b.1'), start('a.1')], [{ type: 'seen', rev: 3 }], [finish('a.1')], [ack('a.1')]] as Write[][]) {
+  for (const writes of [
+    [accept('a.1')],
+    [accept('b.1'), start('a.1')],
+    [{ type: 'seen', rev: 3 }],
+    [finish('a.1')],
+    [ack('a.1')],
+  ] as Write[][]) {
     const journal = openAt(dir)
     t.equal(journal.identity().logSeq, last)
     journal.write(writes)
@@ -313,7 +345,15 @@ t.test('killed before the commit nothing of a write is there, killed after it al
     ['finish', both((id) => finish(id))],
     ['ack', [...both((id) => ack(id)), { type: 'seen', rev: 5 }]],
   ]
-  const dir = t.testdir({ now: {}, ...Object.fromEntries(history.flatMap(([step]) => [[`${step}-before`, {}], [`${step}-after`, {}]])) })
+  const dir = t.testdir({
+    now: {},
+    ...Object.fromEntries(
+      history.flatMap(([step]) => [
+        [`${step}-before`, {}],
+        [`${step}-after`, {}],
+      ]),
+    ),
+  })
   const now = join(dir, 'now')
   openAt(now).close()
   for (const [step, writes] of history) {
@@ -322,7 +362,9 @@ t.test('killed before the commit nothing of a write is there, killed after it al
       cpSync(now, copy, { recursive: true })
       return { copy, side }
     })
-    const deaths = await Promise.all(copies.map(({ copy, side }) => child(fileOf(copy), writes, `${step}.${side}-commit`)))
+    const deaths = await Promise.all(
+      copies.map(({ copy, side }) => child(fileOf(copy), writes, `${step}.${side}-commit`)),
+    )
     for (const death of deaths) t.same(death, { output: '', signal: 'SIGKILL' })
     const before = stateOf(now, ids)
     const journal = openAt(now)

@@ -1,11 +1,5 @@
 /** What the server remembers of a command. Plain data: `transition.ts` alone changes it. */
-import type {
-  AttemptState,
-  CommandError,
-  CommandStatus,
-  CommandType,
-  JsonValue,
-} from '@agent-executor/protocol'
+import type { AttemptState, CommandError, CommandStatus, CommandType, JsonValue } from '@agent-executor/protocol'
 
 export type AgentKind = 'sync' | 'simple'
 
@@ -34,7 +28,11 @@ export type CommandSpec = {
   totalTimeoutMs: number | null
   expiresAtMs: number | null
   notBeforeMs: number | null
-  retry: { maxAttempts: number; backoff: { initialMs: number; maxMs: number; factor: number }; retryOn: string[] | null }
+  retry: {
+    maxAttempts: number
+    backoff: { initialMs: number; maxMs: number; factor: number }
+    retryOn: string[] | null
+  }
   takeover: 'manual' | 'auto'
   lostAfterMs: number | null
   metadata: Record<string, string | number | boolean>

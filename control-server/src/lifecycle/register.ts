@@ -54,8 +54,11 @@ export function register(
     })
 
   const incarnation = Math.max(agent?.incarnation ?? 0, request.previousIncarnation) + 1
-  // After a restore the server's own memory is the older one: the journal is believed.
-  const journalGoneBack = agent !== null && sameEpoch && (!successor || request.logSeq < agent.logSeq)
+  // After a restore the server's own memory is the older one: a journal that is ahead of it is believed, one that is
+  // behind even that is not.
+  const journalGoneBack =
+    agent !== null &&
+    (request.logSeq < agent.logSeq || (!successor && (sameEpoch || request.previousIncarnation < agent.incarnation)))
   const ledger = createLedger(context.policy)
   if (!sameJournal)
     for (const command of turn.owned)

@@ -50,10 +50,11 @@ export function simpleReport(
   const { agentId, nowMs, outcome, outcomeSha256 } = context
   const command = turn.asked.get(commandId)
   if (command === undefined) return refuse('COMMAND_NOT_FOUND', `There is no command ${commandId}.`)
-  const known = command.attempts.find((attempt) => attempt.agentId === agentId && attempt.outcomeSha256 === outcomeSha256)
+  const known = command.attempts.find(
+    (attempt) => attempt.agentId === agentId && attempt.outcomeSha256 === outcomeSha256,
+  )
   const agent = turn.agent?.kind === 'simple' ? renewed(turn, context) : null
-  if (known !== undefined)
-    return { ...(agent ? { agent } : {}), changes: [], evidence: [], answer: { ok: true } }
+  if (known !== undefined) return { ...(agent ? { agent } : {}), changes: [], evidence: [], answer: { ok: true } }
 
   const newest = newestAttempt(command)
   const phase = phaseOf(command)
@@ -80,12 +81,17 @@ export function simpleReport(
 
 /** What a simple client's report means. `error` may be a sentence or an object with a code. */
 export const outcomeOf = (report: SimpleReport): Outcome => {
-  if (report.error === undefined) return { state: 'SUCCEEDED', result: (report.result ?? null) as NonNullable<Outcome['result']> }
+  if (report.error === undefined)
+    return { state: 'SUCCEEDED', result: (report.result ?? null) as NonNullable<Outcome['result']> }
   if (typeof report.error === 'string') return { state: 'FAILED', error: failure('EXECUTION_FAILED', report.error) }
   const { message, code, retryable, details } = report.error
   return {
     state: 'FAILED',
-    error: { ...failure('EXECUTION_FAILED', message, details), ...(code ? { code } : {}), retryable: retryable ?? false },
+    error: {
+      ...failure('EXECUTION_FAILED', message, details),
+      ...(code ? { code } : {}),
+      retryable: retryable ?? false,
+    },
   }
 }
 

@@ -48,8 +48,11 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     return refusal('EPOCH_CHANGED', 'The server was restored from a backup: register again.')
   if (request.incarnation < agent.incarnation)
     return refusal('INCARNATION_SUPERSEDED', `Incarnation ${agent.incarnation} of agent ${agentId} has taken over.`)
-  if (request.incarnation > agent.incarnation) return refusal('NOT_REGISTERED', 'This incarnation is not registered here.')
+  if (request.incarnation > agent.incarnation)
+    return refusal('NOT_REGISTERED', 'This incarnation is not registered here.')
   if (request.seq <= agent.seq) return refusal('STALE_SYNC', `Sync ${agent.seq} was answered already.`)
+  // Under a living process only the roll-back of a whole machine does this. To register tells which grants still count.
+  if (request.logSeq < agent.logSeq) return refusal('NOT_REGISTERED', 'This journal has gone back: register again.')
   if (request.revSeen > server.rev)
     return {
       ...refusal('EPOCH_CHANGED', 'This agent has seen a later state of the server: it was restored from a backup.'),
@@ -78,12 +81,14 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
   for (const owned of turn.owned) {
     const command = ledger.now(owned)
     const newest = newestAttempt(command)
-    if (newest === undefined || newest.agentId !== agentId || held.has(attemptId(command.commandId, newest.number))) continue
+    if (newest === undefined || newest.agentId !== agentId || held.has(attemptId(command.commandId, newest.number)))
+      continue
     const phase = phaseOf(command)
     if (phase === 'OFFERED' && request.mode === 'ready' && !recovering) {
       offers.push(offerOf(command, newest))
       outstanding.set(command.type, (outstanding.get(command.type) ?? 0) + 1)
-    } else if (phase === 'OFFERED') ledger.apply(command, { type: 'withdraw', nowMs, reason: recovering ? 'recovery' : request.mode })
+    } else if (phase === 'OFFERED')
+      ledger.apply(command, { type: 'withdraw', nowMs, reason: recovering ? 'recovery' : request.mode })
     else if (phase === 'RUNNING') ledger.apply(command, { type: 'lose', nowMs, reason: 'absent' })
   }
 
@@ -102,7 +107,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
   const synced: Agent = {
     ...agent,
     seq: request.seq,
-    logSeq: Math.max(agent.logSeq, request.logSeq),
+    logSeq: request.logSeq,
     inventoried: true,
     renewedAtMs: nowMs,
     lastSeenAtMs: nowMs,
@@ -167,7 +172,13 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     if (recovering) return
     if (phase === 'OFFERED') {
       const leaseMs = serverLeaseMs(limits.leaseMs)
-      const granted = ledger.apply(command, { type: 'grant', nowMs, agentId, incarnation: request.incarnation, leaseMs })
+      const granted = ledger.apply(command, {
+        type: 'grant',
+        nowMs,
+        agentId,
+        incarnation: request.incarnation,
+        leaseMs,
+      })
       ;(granted.ok ? grants : drop).push(item.attemptId)
       // Accepted too late: ended here, or the offer would be made and dropped again until the sweeper comes.
       if (!granted.ok) ledger.apply(command, { type: 'tick', nowMs })
@@ -204,12 +215,23 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     })
     if (finished.ok) acks.push({ attemptId: id, verdict: 'accepted' })
     // The same attempt with two outcomes: somebody else wrote in this agent's name, or the journal is damaged.
-    else setAside(id, outcome, outcomeSha256, known !== undefined && known.outcomeSha256 !== null ? 'rejected' : 'superseded')
+    else
+      setAside(
+        id,
+        outcome,
+        outcomeSha256,
+        known !== undefined && known.outcomeSha256 !== null ? 'rejected' : 'superseded',
+      )
   }
 
   function answerUnknown(item: HeldAttempt): void {
     const { number } = parseAttemptId(item.attemptId)
-    if (recovering && item.offer !== undefined && item.offer.attemptId === item.attemptId && number === item.offer.attempt)
+    if (
+      recovering &&
+      item.offer !== undefined &&
+      item.offer.attemptId === item.attemptId &&
+      number === item.offer.attempt
+    )
       answerHeld(item, adopted(context.adoptCommand(item.offer), item))
     else if (item.outcome !== undefined && item.outcomeSha256 !== undefined)
       setAside(item.attemptId, item.outcome, item.outcomeSha256, 'orphan')

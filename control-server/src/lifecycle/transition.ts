@@ -30,17 +30,40 @@ export type LifecycleEvent =
   /** The agent says again that it holds an accepted, not started attempt. Grants to incarnations before `trustedSince` came from another journal, or a later state of this one. */
   | { type: 'regrant'; nowMs: number; agentId: string; incarnation: number; trustedSince: number }
   | { type: 'return'; nowMs: number; agentId: string }
-  | { type: 'finish'; nowMs: number; agentId: string; attempt: number; outcome: Outcome; outcomeSha256: string; random: number }
+  | {
+      type: 'finish'
+      nowMs: number
+      agentId: string
+      attempt: number
+      outcome: Outcome
+      outcomeSha256: string
+      random: number
+    }
   | { type: 'withdraw'; nowMs: number; reason: string }
   | { type: 'lose'; nowMs: number; reason: string }
   | { type: 'leaseOver'; nowMs: number; random: number }
   | { type: 'cancel'; nowMs: number; reason: string }
   | { type: 'tick'; nowMs: number }
   /** Recovery after a restored backup: the journal of an agent proves an attempt that this database never saw. */
-  | { type: 'adopt'; nowMs: number; agentId: string; attempt: number; incarnation: number; leaseMs: number; granted: boolean }
+  | {
+      type: 'adopt'
+      nowMs: number
+      agentId: string
+      attempt: number
+      incarnation: number
+      leaseMs: number
+      granted: boolean
+    }
 
 /** What the event log says of one transition. */
-export type Entry = { type: string; from: Phase | null; to: Phase; attempt: number | null; agentId: string | null; detail?: unknown }
+export type Entry = {
+  type: string
+  from: Phase | null
+  to: Phase
+  attempt: number | null
+  agentId: string | null
+  detail?: unknown
+}
 
 export type Transition = { ok: true; command: Command; entry: Entry } | { ok: false; reason: string }
 
@@ -142,7 +165,8 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
       const error = failure('LOST', 'The lease was over before the agent reported.')
       const expired = ended(command, 'EXPIRED', event.nowMs, { error })
       // The agent stopped by itself before the server came to this: nothing is running any more.
-      if (command.cancel !== null) return moved('cancelled', final(expired, 'CANCELLED', event.nowMs, cancelled(command)))
+      if (command.cancel !== null)
+        return moved('cancelled', final(expired, 'CANCELLED', event.nowMs, cancelled(command)))
       return moved('takenOver', waiting(expired, event.nowMs + backoffMs(command, event.random), event.nowMs))
     }
 
@@ -164,7 +188,8 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
           const error =
             command.grantedCount === 0 && before(command.spec.expiresAtMs, event.nowMs)
               ? failure('EXPIRED', 'The command was not started before expiresAt.')
-              : (lastGrantedAttempt(command)?.error ?? failure('TIMED_OUT', 'The command took longer than totalTimeoutMs.'))
+              : (lastGrantedAttempt(command)?.error ??
+                failure('TIMED_OUT', 'The command took longer than totalTimeoutMs.'))
           return moved('expired', final(stopped, 'FAILED', event.nowMs, error))
         }
         if (phase === 'OFFERED' && newest !== undefined && newest.offeredAtMs + policy.offerMs <= event.nowMs)
@@ -246,7 +271,8 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
     if (outcome.state === 'CANCELLED' || (outcome.state === 'INTERRUPTED' && command.cancel !== null))
       return moved('cancelled', final(settled, 'CANCELLED', nowMs, cancelled(command)))
     // Taken over already: that the attempt before was cut only completes the history.
-    if (outcome.state === 'INTERRUPTED' && (phase === 'WAITING' || phase === 'OFFERED')) return moved('reportedLate', reported)
+    if (outcome.state === 'INTERRUPTED' && (phase === 'WAITING' || phase === 'OFFERED'))
+      return moved('reportedLate', reported)
     if (command.cancel === null && mayRetry(command, error)) {
       if (outcome.state === 'INTERRUPTED' && crashCount >= policy.poisonAfter) {
         const poisoned = failure('POISONED', `${crashCount} agents crashed on this command.`, { last: error.code })
@@ -254,7 +280,8 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
       }
       if (phase === 'WAITING' || phase === 'OFFERED') return moved('reportedLate', reported)
       const retryAtMs = nowMs + backoffMs(command, event.random)
-      if (!deadlinePassed(command, retryAtMs)) return moved('retried', waiting(reported, retryAtMs, nowMs), { code: error.code })
+      if (!deadlinePassed(command, retryAtMs))
+        return moved('retried', waiting(reported, retryAtMs, nowMs), { code: error.code })
     }
     return moved('failed', final(settled, 'FAILED', nowMs, error))
   }
@@ -280,7 +307,9 @@ export const isReady = (command: Command): boolean => phaseOf(command) === 'WAIT
 /** What is left of `totalTimeoutMs`, or `timeoutMs` where that is less: the time one attempt may take. */
 export const attemptTimeoutMs = (command: Command, nowMs: number): number => {
   const deadlineMs = totalDeadlineMs(command)
-  return deadlineMs === null ? command.spec.timeoutMs : Math.max(1, Math.min(command.spec.timeoutMs, deadlineMs - nowMs))
+  return deadlineMs === null
+    ? command.spec.timeoutMs
+    : Math.max(1, Math.min(command.spec.timeoutMs, deadlineMs - nowMs))
 }
 
 const before = (timeMs: number | null, nowMs: number): boolean => timeMs !== null && timeMs <= nowMs
@@ -326,8 +355,12 @@ const withNewest = (command: Command, change: Partial<Attempt>): Command => {
 }
 
 /** Ends the newest attempt; the command goes on. */
-const ended = (command: Command, state: 'WITHDRAWN' | 'EXPIRED', nowMs: number, change: Partial<Attempt> = {}): Command =>
-  withNewest(command, { state, finishedAtMs: nowMs, lostAtMs: null, ...change })
+const ended = (
+  command: Command,
+  state: 'WITHDRAWN' | 'EXPIRED',
+  nowMs: number,
+  change: Partial<Attempt> = {},
+): Command => withNewest(command, { state, finishedAtMs: nowMs, lostAtMs: null, ...change })
 
 const waiting = (command: Command, atMs: number, nowMs: number): Command => ({
   ...command,

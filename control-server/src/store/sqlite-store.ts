@@ -5,7 +5,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { closeSqliteFile, isBusyError, isDiskFullError, isFatalSqliteError, openSqliteFile } from '@agent-executor/runtime'
+import {
+  closeSqliteFile,
+  isBusyError,
+  isDiskFullError,
+  isFatalSqliteError,
+  openSqliteFile,
+} from '@agent-executor/runtime'
 import type Database from 'better-sqlite3'
 import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts'
 import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
@@ -13,6 +19,7 @@ import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import {
   type CommitListener,
+  type IdempotencyKey,
   type LoggedEvent,
   type Operation,
   type Store,
@@ -163,17 +170,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     async submit(command, key): Promise<Submitted> {
       return write<Submitted>('submit', () => {
-        const known = key && get('key-get', { key: key.key })
-        if (known) {
-          const commandId = known['command_id'] as string
-          const earlier = load(commandId)
-          const same = known['body_sha256'] === key.bodySha256
-          const result: Submitted =
-            same && earlier !== undefined
-              ? { outcome: 'replayed', command: earlier }
-              : { outcome: 'conflict', commandId }
-          return { result, changes: [] }
-        }
+        const earlier = key && replayOf(key)
+        if (earlier) return { result: earlier, changes: [] }
         if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
@@ -183,6 +181,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       })
     },
 
+    async replay(key) {
+      return replayOf(key)
+    },
+
     async get(commandId) {
       const command = load(commandId)
       return command && { command, attempts: all('attempt-list', { commandId }).map(attemptOfRow) }
@@ -190,7 +192,9 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     async list(query) {
       const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
-      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map(commandFrom)
+      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map(
+        commandFrom,
+      )
     },
 
     async events(commandId) {
@@ -314,6 +318,14 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     async close() {
       closeSqliteFile(db)
     },
+  }
+
+  function replayOf({ key, bodySha256 }: IdempotencyKey): Submitted | undefined {
+    const known = get('key-get', { key })
+    if (known === undefined) return undefined
+    const commandId = known.command_id as string
+    const command = known.body_sha256 === bodySha256 ? load(commandId) : undefined
+    return command === undefined ? { outcome: 'conflict', commandId } : { outcome: 'replayed', command }
   }
 
   function beginEpoch(epoch: string, nowMs: number): void {

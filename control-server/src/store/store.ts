@@ -72,7 +72,13 @@ export type LoggedEvent = {
   detail: unknown
 }
 
-export type KeptEvidence = { attemptId: string; agentId: string; verdict: string; outcome: unknown; receivedAtMs: number }
+export type KeptEvidence = {
+  attemptId: string
+  agentId: string
+  verdict: string
+  outcome: unknown
+  receivedAtMs: number
+}
 
 /** Called after each commit that changed commands; a hint for waiting agents, never needed for correctness. */
 export type CommitListener = (changes: readonly Change[], rev: number) => void
@@ -87,6 +93,9 @@ export interface Store {
    * of the command exists.
    */
   submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
+
+  /** What `submit` would answer for a key that was used; undefined for a new one. */
+  replay(key: IdempotencyKey): Promise<Submitted | undefined>
 
   /** A command with its attempts, oldest first (the newest 1,000); undefined where there is none. */
   get(commandId: string): Promise<{ command: Command; attempts: Attempt[] } | undefined>
@@ -106,7 +115,10 @@ export interface Store {
   ): Promise<D | undefined>
 
   /** One agent's call: shows what the query names, stores what `decide` answers. No other call sees these commands meanwhile. */
-  lease<Answer>(query: LeaseQuery, decide: (turn: Turn) => TurnDecision<Answer>): Promise<{ answer: Answer; rev: number }>
+  lease<Answer>(
+    query: LeaseQuery,
+    decide: (turn: Turn) => TurnDecision<Answer>,
+  ): Promise<{ answer: Answer; rev: number }>
 
   /** As `transition`, on commands that are due (`dueAtMs` of the lifecycle), the most overdue first. Answers how many it looked at. */
   sweepDue(nowMs: number, limit: number, decide: (command: Command) => Change | null): Promise<number>

@@ -301,6 +301,8 @@ t.test('Idempotency-Key', async (t) => {
 
   await t.test('a replay after the deadline is answered as a replay', async (t) => {
     const soon = { ...body, expiresAt: new Date(server.clock.nowMs + 1000).toISOString() }
+    const past = { ...body, expiresAt: new Date(server.clock.nowMs - 1).toISOString() }
+    t.match(await send('new-key', past), { status: 400, body: { details: [{ path: '/expiresAt' }] } })
     const first = (await send('deadline', soon)).body as CommandRecord
     server.clock.nowMs += 2000
     await server.sweep()

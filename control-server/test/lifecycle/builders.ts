@@ -3,10 +3,17 @@
  * written down, so that no test starts from a state that cannot exist. Times count from 0: created at 0, offered at 100,
  * granted at 200, lost at 300.
  */
-import type { CommandError, HeldAttempt, Offer, Outcome, RegisterRequest, SyncRequest } from '@agent-executor/protocol'
+
 import { createHash } from 'node:crypto'
+import type { CommandError, HeldAttempt, Offer, Outcome, RegisterRequest, SyncRequest } from '@agent-executor/protocol'
 import type { Agent, Change, Turn } from '../../src/lifecycle/agent.ts'
-import { type Attempt, type Command, type CommandSpec, lastGrantedAttempt, newestAttempt } from '../../src/lifecycle/command.ts'
+import {
+  type Attempt,
+  type Command,
+  type CommandSpec,
+  lastGrantedAttempt,
+  newestAttempt,
+} from '../../src/lifecycle/command.ts'
 import { serverLeaseMs } from '../../src/lifecycle/lease-policy.ts'
 import { commandOf, commandOfOffer } from '../../src/lifecycle/submission.ts'
 import type { SyncContext } from '../../src/lifecycle/sync.ts'
@@ -235,7 +242,9 @@ export const afterTurn = (decision: { changes: readonly Change[] }, before: Comm
 export const entriesOf = (decision: { changes: readonly Change[] }): string[] =>
   decision.changes.map(({ entry }) => entry.type)
 
-export const stateOf = (command: Command): { status: Command['status']; attempts: [number, Attempt['state'], string][] } => ({
+export const stateOf = (
+  command: Command,
+): { status: Command['status']; attempts: [number, Attempt['state'], string][] } => ({
   status: command.status,
   attempts: command.attempts.map(({ number, state, agentId }) => [number, state, agentId]),
 })

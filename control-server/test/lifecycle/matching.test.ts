@@ -11,7 +11,12 @@ const taker = (change: { agentId?: string; types?: string[]; labels?: string[] }
 t.test('commands with the same needs share a lane, and nothing else about them matters', async (t) => {
   t.equal(lane(), lane({ priority: 9, maxAttempts: 3, timeoutMs: 1, metadata: { a: 1 } }))
   t.equal(lane({ labels: ['eu', 'gpu'] }), lane({ labels: ['gpu', 'eu'] }), 'in whatever order labels were given')
-  const different = [lane(), lane({ type: 'HTTP_GET_JSON' }), lane({ labels: ['gpu'] }), lane({ labels: ['gpu', 'eu'] })]
+  const different = [
+    lane(),
+    lane({ type: 'HTTP_GET_JSON' }),
+    lane({ labels: ['gpu'] }),
+    lane({ labels: ['gpu', 'eu'] }),
+  ]
   different.push(lane({ pinnedTo: 'x' }), lane({ pinnedTo: 'y' }), lane({ labels: ['gpu"],"x'] }))
   t.equal(new Set(different).size, different.length)
 })
@@ -35,5 +40,6 @@ t.test('an agent may take what it knows the type of, has every label of, and is 
     [false, taker(), { pinnedTo: 'y' }],
     [false, taker(), { pinnedTo: 'x', labels: ['gpu'] }],
   ]
-  for (const [may, agent, options] of cases) t.equal(mayTake(agent, parseLane(lane(options))), may, JSON.stringify([agent, options]))
+  for (const [may, agent, options] of cases)
+    t.equal(mayTake(agent, parseLane(lane(options))), may, JSON.stringify([agent, options]))
 })

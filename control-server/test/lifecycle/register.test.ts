@@ -37,12 +37,34 @@ const unchanged = (t: Test, decision: ReturnType<typeof call>, what: string) => 
 }
 
 t.test('a new agent gets the first incarnation, and all it said is remembered', async (t) => {
-  const request = { labels: ['gpu'], types: ['DELAY'], slots: { DELAY: 2 }, version: '9.9', logSeq: 12, previousIncarnation: 0 }
+  const request = {
+    labels: ['gpu'],
+    types: ['DELAY'],
+    slots: { DELAY: 2 },
+    version: '9.9',
+    logSeq: 12,
+    previousIncarnation: 0,
+  }
   const decision = call(turn({ agent: null }), request)
   t.match(decision.answer, { ok: true, incarnation: 1, protocol: 1, recovery: false })
   t.match(decision.agent, {
-    ...{ agentId: 'x', kind: 'sync', journalId: 'journal-of-x', nonce: 'nonce-2-of-x', labels: ['gpu'], types: ['DELAY'] },
-    ...{ slots: { DELAY: 2 }, version: '9.9', logSeq: 12, seq: 0, epoch: 'epoch-one', inventoried: false, mode: 'ready' },
+    ...{
+      agentId: 'x',
+      kind: 'sync',
+      journalId: 'journal-of-x',
+      nonce: 'nonce-2-of-x',
+      labels: ['gpu'],
+      types: ['DELAY'],
+    },
+    ...{
+      slots: { DELAY: 2 },
+      version: '9.9',
+      logSeq: 12,
+      seq: 0,
+      epoch: 'epoch-one',
+      inventoried: false,
+      mode: 'ready',
+    },
     ...{ incarnation: 1, renewedAtMs: NOW, lastSeenAtMs: NOW, leaseMs: LEASE_MS },
   })
 })
@@ -52,7 +74,10 @@ t.test('an agent that the server has forgotten goes on counting', async (t) => {
 })
 
 t.test('the next process of the same journal takes over at once, and its grants are trusted', async (t) => {
-  const decision = call(turn({ agent: alive({ incarnation: 3, trustedSince: 2, seq: 9, logSeq: 5 }) }), { previousIncarnation: 3, logSeq: 5 })
+  const decision = call(turn({ agent: alive({ incarnation: 3, trustedSince: 2, seq: 9, logSeq: 5 }) }), {
+    previousIncarnation: 3,
+    logSeq: 5,
+  })
   t.match(decision.answer, { ok: true, incarnation: 4 })
   t.match(decision.agent, { incarnation: 4, trustedSince: 2, seq: 0, logSeq: 5 })
   t.same(decision.changes, [], 'what it runs goes on')
@@ -110,7 +135,11 @@ t.test('a fresh journal', async (t) => {
 
 t.test('a copy of the journal, or one restored from a backup', async (t) => {
   const asksFor = (command: Command, registered: Agent) => {
-    const request = syncRequest({ incarnation: registered.incarnation, held: [heldAccepted('a.1')] })
+    const request = syncRequest({
+      incarnation: registered.incarnation,
+      logSeq: registered.logSeq,
+      held: [heldAccepted('a.1')],
+    })
     const decision = answerSync(turn({ agent: registered, owned: [command] }), request, syncContext())
     if (!decision.answer.ok) throw new Error(decision.answer.code)
     const { grants, drop } = decision.answer.response
@@ -130,17 +159,31 @@ t.test('a copy of the journal, or one restored from a backup', async (t) => {
     t.match(decision.answer, { ok: true, incarnation: 6 })
     t.match(decision.agent, { trustedSince: 6, logSeq: 12 })
     t.same(decision.changes, [], 'its journal says what it holds')
-    t.same(asksFor(running('a', { incarnation: 5 }), decision.agent as Agent), { grants: [], drop: ['a.1'], phase: 'LOST' })
+    t.same(asksFor(running('a', { incarnation: 5 }), decision.agent as Agent), {
+      grants: [],
+      drop: ['a.1'],
+      phase: 'LOST',
+    })
   })
 
-  t.test('is found by a log position that went back: what it says it merely accepted is LOST, not granted', async (t) => {
-    const decision = call(turn({ agent: alive({ incarnation: 5, logSeq: 9 }) }), { previousIncarnation: 5, logSeq: 8 })
-    t.match(decision.answer, { ok: true, incarnation: 6 })
-    t.match(decision.agent, { trustedSince: 6, logSeq: 8 })
-    t.same(asksFor(running('a', { incarnation: 5 }), decision.agent as Agent), { grants: [], drop: ['a.1'], phase: 'LOST' })
-    const own = asksFor(running('a', { incarnation: 6 }), decision.agent as Agent)
-    t.same(own, { grants: ['a.1'], drop: [], phase: 'RUNNING' }, 'its own grants are trusted')
-  })
+  t.test(
+    'is found by a log position that went back: what it says it merely accepted is LOST, not granted',
+    async (t) => {
+      const decision = call(turn({ agent: alive({ incarnation: 5, logSeq: 9 }) }), {
+        previousIncarnation: 5,
+        logSeq: 8,
+      })
+      t.match(decision.answer, { ok: true, incarnation: 6 })
+      t.match(decision.agent, { trustedSince: 6, logSeq: 8 })
+      t.same(asksFor(running('a', { incarnation: 5 }), decision.agent as Agent), {
+        grants: [],
+        drop: ['a.1'],
+        phase: 'LOST',
+      })
+      const own = asksFor(running('a', { incarnation: 6 }), decision.agent as Agent)
+      t.same(own, { grants: ['a.1'], drop: [], phase: 'RUNNING' }, 'its own grants are trusted')
+    },
+  )
 
   t.test('stays found: a later restart of it does not make the old grants good again', async (t) => {
     const restored = call(turn({ agent: alive({ incarnation: 5, logSeq: 9 }) }), { previousIncarnation: 5, logSeq: 8 })
@@ -165,24 +208,41 @@ t.test('a new epoch voids every registration', async (t) => {
   const shown = (change: Partial<Agent> = {}, recovering: string[] = ['x']) =>
     turn({ agent: alive({ incarnation: 3, ...change }), epoch: 'epoch-two', recovering })
 
-  t.test('the journal that the backup knows is let in at once, whatever it believes, and its incarnations do not repeat', async (t) => {
-    for (const previousIncarnation of [1, 3, 8]) {
-      const decision = call(shown({ logSeq: 50 }), { previousIncarnation, logSeq: 60 })
-      t.match(decision.answer, { ok: true, recovery: true, incarnation: Math.max(3, previousIncarnation) + 1 })
-      t.match(decision.agent, { epoch: 'epoch-two', inventoried: false, seq: 0 })
-      t.equal(decision.agent?.trustedSince, 0, 'the journal is believed, it is the newer of the two')
-    }
+  t.test(
+    'the journal that the backup knows is let in at once, whatever it believes, and its incarnations do not repeat',
+    async (t) => {
+      for (const previousIncarnation of [1, 3, 8]) {
+        const decision = call(shown({ logSeq: 50 }), { previousIncarnation, logSeq: 60 })
+        t.match(decision.answer, { ok: true, recovery: true, incarnation: Math.max(3, previousIncarnation) + 1 })
+        t.match(decision.agent, { epoch: 'epoch-two', inventoried: false, seq: 0 })
+      }
+    },
+  )
+
+  t.test('a journal that is ahead of the backup is believed, one that is behind even that is not', async (t) => {
+    const trusted = (request: Partial<RegisterRequest>) =>
+      call(shown({ logSeq: 50, nonce: 'nonce-of-lost-answer' }), request).agent?.trustedSince === 0
+    t.ok(trusted({ previousIncarnation: 3, logSeq: 50 }))
+    t.ok(trusted({ previousIncarnation: 8, logSeq: 90 }))
+    t.ok(trusted({ previousIncarnation: 2, previousNonces: ['nonce-of-lost-answer'], logSeq: 50 }))
+    t.notOk(trusted({ previousIncarnation: 3, logSeq: 49 }), 'it was restored from a copy, and so was the server')
+    t.notOk(trusted({ previousIncarnation: 2, logSeq: 50 }))
+    const { agent: registered } = call(shown({ logSeq: 50 }), { previousIncarnation: 3, logSeq: 49 })
+    t.equal(registered?.trustedSince, 4)
   })
 
   t.test('the nonce of the epoch before is no answer', async (t) => {
     t.match(call(shown({ nonce: 'nonce-2-of-x' })).answer, { ok: true, incarnation: 4 })
   })
 
-  t.test('another journal has to wait for the lease here too, for it cannot say what the one before has run', async (t) => {
-    const fresh = { journalId: 'a-fresh-journal', previousIncarnation: 0 }
-    t.match(call(shown(), fresh).answer, { ok: false, code: 'IDENTITY_CONFLICT' })
-    t.match(call(shown(), fresh, NOW + LEASE_OVER).answer, { ok: true, recovery: true })
-  })
+  t.test(
+    'another journal has to wait for the lease here too, for it cannot say what the one before has run',
+    async (t) => {
+      const fresh = { journalId: 'a-fresh-journal', previousIncarnation: 0 }
+      t.match(call(shown(), fresh).answer, { ok: false, code: 'IDENTITY_CONFLICT' })
+      t.match(call(shown(), fresh, NOW + LEASE_OVER).answer, { ok: true, recovery: true })
+    },
+  )
 })
 
 t.test('only a protocol that both speak is agreed on, and the refusal says who is old', async (t) => {
@@ -193,7 +253,11 @@ t.test('only a protocol that both speak is agreed on, and the refusal says who i
     { min: 3, max: 1 },
   ]) {
     const decision = call(turn({ agent: alive() }), { protocol })
-    t.match(decision.answer, { ok: false, code: 'PROTOCOL_UNSUPPORTED', message: `the agent ${protocol.min} to ${protocol.max}` })
+    t.match(decision.answer, {
+      ok: false,
+      code: 'PROTOCOL_UNSUPPORTED',
+      message: `the agent ${protocol.min} to ${protocol.max}`,
+    })
     unchanged(t, decision, 'refused')
   }
 })

@@ -31,14 +31,37 @@ const NOW = 1000
 const LEASE_OVER = serverLeaseMs(LEASE_MS)
 const next = (shown: Turn, nowMs = NOW) => nextCommand(shown, { agentId: 'x', nowMs, policy, leaseMs: LEASE_MS })
 
-const report = (command: Command | undefined, body: Partial<SimpleReport> = {}, shown: Parameters<typeof turn>[0] = {}) => {
+const report = (
+  command: Command | undefined,
+  body: Partial<SimpleReport> = {},
+  shown: Parameters<typeof turn>[0] = {},
+) => {
   const whole: SimpleReport = { agentId: 'x', ...body }
   const outcome = outcomeOf(whole)
-  const context = { agentId: 'x', nowMs: NOW, policy, leaseMs: LEASE_MS, random: 0.5, outcome, outcomeSha256: hashOf(outcome) }
+  const context = {
+    agentId: 'x',
+    nowMs: NOW,
+    policy,
+    leaseMs: LEASE_MS,
+    random: 0.5,
+    outcome,
+    outcomeSha256: hashOf(outcome),
+  }
   const asked = command === undefined ? [] : [command]
-  const decision = simpleReport(turn({ agent: simpleAgent('x'), asked, ...shown }), command?.commandId ?? 'nowhere', whole, context)
+  const decision = simpleReport(
+    turn({ agent: simpleAgent('x'), asked, ...shown }),
+    command?.commandId ?? 'nowhere',
+    whole,
+    context,
+  )
   const { answer, evidence } = decision
-  return { ...decision, answer, evidence, command: command && afterTurn(decision, command), code: answer.ok ? null : answer.code }
+  return {
+    ...decision,
+    answer,
+    evidence,
+    command: command && afterTurn(decision, command),
+    code: answer.ok ? null : answer.code,
+  }
 }
 
 t.test('next offers, accepts and grants in one step, and the lease lasts for the timeout of the command', async (t) => {
@@ -46,25 +69,46 @@ t.test('next offers, accepts and grants in one step, and the lease lasts for the
   const decision = next(turn({ agent: null, ready: [command] }))
   t.same(entriesOf(decision), ['offered', 'granted'])
   t.match(decision.answer, { ok: true, command: { commandId: 'a', status: 'RUNNING' } })
-  t.match(afterTurn(decision, command).attempts, [{ number: 1, state: 'RUNNING', agentId: 'x', incarnation: 1, leaseMs: 62_600 }])
-  t.match(decision.agent, { kind: 'simple', agentId: 'x', incarnation: 1, inventoried: true, renewedAtMs: NOW, journalId: null })
+  t.match(afterTurn(decision, command).attempts, [
+    { number: 1, state: 'RUNNING', agentId: 'x', incarnation: 1, leaseMs: 62_600 },
+  ])
+  t.match(decision.agent, {
+    kind: 'simple',
+    agentId: 'x',
+    incarnation: 1,
+    inventoried: true,
+    renewedAtMs: NOW,
+    journalId: null,
+  })
   const limited = next(turn({ agent: null, ready: [waiting('a', { timeoutMs: 60_000, totalTimeoutMs: 11_000 })] }))
   t.match(limited.changes[1]?.command.attempts[0], { leaseMs: serverLeaseMs(10_000) }, 'or what is left of it')
 })
 
 t.test('next takes the most urgent of all types, then the oldest', async (t) => {
-  const ready = [waiting('c'), waiting('b', { type: 'HTTP_GET_JSON', priority: 5 }), waiting('a', { priority: 5 }), waiting('d', { priority: -1 })]
+  const ready = [
+    waiting('c'),
+    waiting('b', { type: 'HTTP_GET_JSON', priority: 5 }),
+    waiting('a', { priority: 5 }),
+    waiting('d', { priority: -1 }),
+  ]
   t.match(next(turn({ agent: null, ready })).answer, { command: { commandId: 'a' } })
 })
 
-t.test('next answers with nothing, and renews, where nothing is ready, or expired this moment, or a recovery is under way', async (t) => {
-  for (const shown of [{}, { ready: [waiting('a', { expiresAtMs: NOW })] }, { ready: [waiting('a')], recovering: ['y'] }]) {
-    const decision = next(turn({ agent: simpleAgent('x', { incarnation: 4 }), ...shown }))
-    t.same(decision.answer, { ok: true, command: null })
-    t.same(decision.changes, [])
-    t.match(decision.agent, { renewedAtMs: NOW, incarnation: 4 })
-  }
-})
+t.test(
+  'next answers with nothing, and renews, where nothing is ready, or expired this moment, or a recovery is under way',
+  async (t) => {
+    for (const shown of [
+      {},
+      { ready: [waiting('a', { expiresAtMs: NOW })] },
+      { ready: [waiting('a')], recovering: ['y'] },
+    ]) {
+      const decision = next(turn({ agent: simpleAgent('x', { incarnation: 4 }), ...shown }))
+      t.same(decision.answer, { ok: true, command: null })
+      t.same(decision.changes, [])
+      t.match(decision.agent, { renewedAtMs: NOW, incarnation: 4 })
+    }
+  },
+)
 
 t.test('an id that an agent uses which syncs', async (t) => {
   t.test('is refused while that one lives, or while its journal is awaited', async (t) => {
@@ -116,7 +160,11 @@ t.test('a report', async (t) => {
   t.test('of a result completes the command and renews the lease', async (t) => {
     for (const command of [running('a'), lost('a')]) {
       const answer = report(command, { result: [1] })
-      t.match(answer, { code: null, command: { status: 'COMPLETED', result: [1] }, agent: { renewedAtMs: NOW, kind: 'simple' } })
+      t.match(answer, {
+        code: null,
+        command: { status: 'COMPLETED', result: [1] },
+        agent: { renewedAtMs: NOW, kind: 'simple' },
+      })
     }
     t.match(report(running('a'), { result: null }).command, { status: 'COMPLETED', result: null })
   })
@@ -128,7 +176,10 @@ t.test('a report', async (t) => {
     })
     const error = { message: 'try later', code: 'BUSY', retryable: true, details: { afterS: 5 } }
     t.match(report(running('a'), { error }).command, { status: 'FAILED', error })
-    t.match(report(running('a', { maxAttempts: 2 }), { error }).command, { status: 'PENDING', attempts: [{ state: 'FAILED' }] })
+    t.match(report(running('a', { maxAttempts: 2 }), { error }).command, {
+      status: 'PENDING',
+      attempts: [{ state: 'FAILED' }],
+    })
   })
 
   t.test('that is repeated word for word is answered as the first time', async (t) => {
@@ -139,7 +190,11 @@ t.test('a report', async (t) => {
     t.equal(other.code, 'COMMAND_NOT_RUNNING')
     t.match(other.evidence, [{ attemptId: 'a.1', agentId: 'x', verdict: 'rejected', outcome: { result: [2] } }])
     const retrying = report(running('a', { maxAttempts: 2 }), { error: { message: 'm', retryable: true } })
-    t.equal(report(retrying.command, { error: { message: 'm', retryable: true } }).code, null, 'also while it waits for a retry')
+    t.equal(
+      report(retrying.command, { error: { message: 'm', retryable: true } }).code,
+      null,
+      'also while it waits for a retry',
+    )
   })
 
   t.test('of the next attempt is not taken for a repetition because it says the same', async (t) => {
@@ -190,7 +245,10 @@ t.test('a report', async (t) => {
 t.test('an error may be a sentence or an object, and without a code it has one all the same', async (t) => {
   const of = (error: NonNullable<SimpleReport['error']>): Outcome => outcomeOf({ agentId: 'x', error })
   t.same(of('broken'), { state: 'FAILED', error: { code: 'EXECUTION_FAILED', message: 'broken', retryable: false } })
-  t.same(of({ message: 'broken', code: 'MINE' }), { state: 'FAILED', error: { code: 'MINE', message: 'broken', retryable: false } })
+  t.same(of({ message: 'broken', code: 'MINE' }), {
+    state: 'FAILED',
+    error: { code: 'MINE', message: 'broken', retryable: false },
+  })
   t.same(of({ message: 'm', retryable: true, details: null }).error, {
     ...{ code: 'EXECUTION_FAILED', message: 'm', retryable: true, details: null },
   })

@@ -56,7 +56,14 @@ t.test('what was said is kept as it was, falsy values too', async (t) => {
     NOW,
   )
   t.same(spec, {
-    ...{ payload: { ms: 5000 }, labels: ['eu', 'big'], pinnedTo: 'x', timeoutMs: 9, totalTimeoutMs: 10, lostAfterMs: 0 },
+    ...{
+      payload: { ms: 5000 },
+      labels: ['eu', 'big'],
+      pinnedTo: 'x',
+      timeoutMs: 9,
+      totalTimeoutMs: 10,
+      lostAfterMs: 0,
+    },
     ...{ expiresAtMs: NOW + 7000, notBeforeMs: NOW + 3000, takeover: 'auto', metadata: { a: 0, b: false, c: '' } },
     retry: { maxAttempts: 3, backoff: { initialMs: 0, maxMs: 60_000, factor: 2 }, retryOn: [] },
   })
@@ -91,20 +98,29 @@ t.test('a submission is refused with the path of each thing that is wrong', asyn
     ['/payload/url', fetching({ url: 'http://user@a.test/' })],
     ['/payload/url', fetching({ url: 'https://:secret@a.test/' })],
     ['/payload/headers/Host', fetching({ url: 'http://a.test/', headers: { Host: 'b.test' } })],
-    ['/payload/headers/transfer-ENCODING', fetching({ url: 'http://a.test/', headers: { 'transfer-ENCODING': 'chunked' } })],
-    ['/payload/headers/Proxy-Authorization', fetching({ url: 'http://a.test/', headers: { 'Proxy-Authorization': 'x' } })],
+    [
+      '/payload/headers/transfer-ENCODING',
+      fetching({ url: 'http://a.test/', headers: { 'transfer-ENCODING': 'chunked' } }),
+    ],
+    [
+      '/payload/headers/Proxy-Authorization',
+      fetching({ url: 'http://a.test/', headers: { 'Proxy-Authorization': 'x' } }),
+    ],
   ]
   for (const [path, submission] of refused) t.same(pathsOf(submission), [path], JSON.stringify(submission))
   t.same(pathsOf(auto(2)), [])
   t.same(pathsOf(backoff({ initialMs: 5000, maxMs: 5000 })), [])
   t.same(pathsOf(backoff({})), [])
-  t.same(pathsOf(fetching({ url: 'HTTPS://a.test:8443/x?y#z', headers: { accept: 'text/plain', authorization: 'Bearer x' } })), [])
-  t.same(pathsOf({ ...fetching({ url: 'ftp://a.test/', headers: { te: 'x' } }), takeover: 'auto', expiresAt: iso(0) }), [
-    '/expiresAt',
-    '/takeover',
-    '/payload/url',
-    '/payload/headers/te',
-  ])
+  t.same(
+    pathsOf(
+      fetching({ url: 'HTTPS://a.test:8443/x?y#z', headers: { accept: 'text/plain', authorization: 'Bearer x' } }),
+    ),
+    [],
+  )
+  t.same(
+    pathsOf({ ...fetching({ url: 'ftp://a.test/', headers: { te: 'x' } }), takeover: 'auto', expiresAt: iso(0) }),
+    ['/expiresAt', '/takeover', '/payload/url', '/payload/headers/te'],
+  )
 })
 
 t.test('an attempt may take its timeout, and no longer than totalTimeoutMs leaves', async (t) => {
@@ -116,7 +132,12 @@ t.test('an attempt may take its timeout, and no longer than totalTimeoutMs leave
 })
 
 t.test('a command that only a journal remembers has what its offer says, and is never retried by itself', async (t) => {
-  const { offer } = withOffer(heldAccepted('a.4'), { payload: { ms: 3 }, timeoutMs: 77, takeover: 'auto', createdAtMs: 5 })
+  const { offer } = withOffer(heldAccepted('a.4'), {
+    payload: { ms: 3 },
+    timeoutMs: 77,
+    takeover: 'auto',
+    createdAtMs: 5,
+  })
   if (offer === undefined) return t.fail('no offer')
   t.match(commandOfOffer(offer), {
     ...{ commandId: 'a', type: 'DELAY', status: 'PENDING', createdAtMs: 5, availableAtMs: null },

@@ -67,10 +67,18 @@ const says = (
 
 const refusalOf = (decision: TurnDecision<Synced>) => (decision.answer.ok ? null : decision.answer.code)
 const unchanged = (t: Test, { changes, evidence, agent }: TurnDecision<unknown>) =>
-  t.same({ changes, evidence, agent }, { changes: [], evidence: [], agent: undefined }, 'nothing is changed, no lease renewed')
+  t.same(
+    { changes, evidence, agent },
+    { changes: [], evidence: [], agent: undefined },
+    'nothing is changed, no lease renewed',
+  )
 
 /** One held item against one command: the answer, and the command after it. */
-const told = (item: HeldAttempt, command: Command, options: { request?: Partial<SyncRequest>; turn?: Parameters<typeof turn>[0] } = {}) => {
+const told = (
+  item: HeldAttempt,
+  command: Command,
+  options: { request?: Partial<SyncRequest>; turn?: Parameters<typeof turn>[0] } = {},
+) => {
   const mine = ['OFFERED', 'RUNNING', 'LOST'].includes(phaseOf(command)) && command.attempts.at(-1)?.agentId === 'x'
   const shown = turn({ ...(mine ? { owned: [command] } : { asked: [command] }), ...options.turn })
   const decision = sync(shown, { held: [item], ...options.request })
@@ -118,30 +126,55 @@ t.test('who may sync', async (t) => {
     t.notOk('newEpoch' in old, 'nor does a request from before')
   })
 
+  t.test('a journal that has gone back under a living process has to register again, which finds out', async (t) => {
+    const shown = turn({ agent: agent('x', { logSeq: 9, seq: 3 }), owned: [running('a')] })
+    const decision = sync(shown, { seq: 4, logSeq: 8, held: [heldAccepted('a.1')] })
+    t.equal(refusalOf(decision), 'NOT_REGISTERED')
+    unchanged(t, decision)
+    t.equal(refusalOf(sync(shown, { seq: 4, logSeq: 9 })), null)
+  })
+
   t.test('the agent is remembered as it said it is, and its lease begins anew', async (t) => {
-    const request = { seq: 9, logSeq: 40, mode: 'draining' as const, clockMs: 1250, incarnation: 2 }
+    const request = { seq: 9, logSeq: 60, mode: 'draining' as const, clockMs: 1250, incarnation: 2 }
     const decision = sync(turn({ agent: agent('x', { incarnation: 2, logSeq: 50, inventoried: false }) }), request)
     t.match(decision.agent, { seq: 9, mode: 'draining', clockSkewMs: 250, renewedAtMs: 1000, lastSeenAtMs: 1000 })
     t.match(decision.agent, { inventoried: true, leaseMs: LEASE_MS })
-    t.equal(decision.agent?.logSeq, 50, 'a journal position once seen is not forgotten')
-    t.match(decision.answer, { ok: true, response: { incarnation: 2, seq: 9, epoch: 'epoch-one', leaseMs: LEASE_MS, recovery: false } })
+    t.equal(decision.agent?.logSeq, 60)
+    t.match(decision.answer, {
+      ok: true,
+      response: { incarnation: 2, seq: 9, epoch: 'epoch-one', leaseMs: LEASE_MS, recovery: false },
+    })
   })
 })
 
 t.test('accepted', async (t) => {
   t.test('and OFFERED: granted, durably, to this incarnation', async (t) => {
     const shown = agent('x', { incarnation: 4 })
-    const { grants, command, decision } = told(heldAccepted('a.1'), offered('a'), { request: { incarnation: 4 }, turn: { agent: shown } })
+    const { grants, command, decision } = told(heldAccepted('a.1'), offered('a'), {
+      request: { incarnation: 4 },
+      turn: { agent: shown },
+    })
     t.same(grants, ['a.1'])
-    t.match(command, { status: 'RUNNING', grantedCount: 1, attempts: [{ incarnation: 4, grantedAtMs: 1000, leaseMs: 32_300 }] })
+    t.match(command, {
+      status: 'RUNNING',
+      grantedCount: 1,
+      attempts: [{ incarnation: 4, grantedAtMs: 1000, leaseMs: 32_300 }],
+    })
     t.match(decision.changes[0]?.entry, { type: 'granted', from: 'OFFERED', to: 'RUNNING', attempt: 1, agentId: 'x' })
   })
 
   t.test('and granted before: granted again, for the answer was lost', async (t) => {
     const same = told(heldAccepted('a.1'), running('a'))
     says(t, same, { grants: ['a.1'], entries: [] })
-    const next = told(heldAccepted('a.1'), running('a'), { request: { incarnation: 2 }, turn: { agent: agent('x', { incarnation: 2 }) } })
-    says(t, next, { grants: ['a.1'], entries: ['regranted'], command: { grantedCount: 1, attempts: [{ incarnation: 2 }] } })
+    const next = told(heldAccepted('a.1'), running('a'), {
+      request: { incarnation: 2 },
+      turn: { agent: agent('x', { incarnation: 2 }) },
+    })
+    says(t, next, {
+      grants: ['a.1'],
+      entries: ['regranted'],
+      command: { grantedCount: 1, attempts: [{ incarnation: 2 }] },
+    })
   })
 
   t.test('and granted to a state of the journal that is gone: LOST, dropped, and never granted again', async (t) => {
@@ -209,7 +242,15 @@ t.test('running', async (t) => {
 
   t.test('and anything else: dropped, the agent stops it', async (t) => {
     const second = after(takenOver('a'), { type: 'offer', nowMs: 60_000, agentId: 'y' })
-    for (const command of [waiting('a'), offered('a'), completed('a'), cancelled('a'), takenOver('a'), second, running('a', { agentId: 'y' })])
+    for (const command of [
+      waiting('a'),
+      offered('a'),
+      completed('a'),
+      cancelled('a'),
+      takenOver('a'),
+      second,
+      running('a', { agentId: 'y' }),
+    ])
       says(t, told(heldRunning('a.1'), command), { drop: ['a.1'], entries: [] }, phaseOf(command))
     says(t, told(heldRunning('a.2'), running('a')), { drop: ['a.2'] }, 'an attempt that was never made')
     says(t, told(heldRunning('nowhere.1'), waiting('a')), { drop: ['nowhere.1'] })
@@ -219,6 +260,13 @@ t.test('running', async (t) => {
     says(t, told(heldUntold('a.1'), running('a')), { entries: [] })
     says(t, told(heldUntold('a.1'), lost('a')), { entries: ['agentReturned'] })
     says(t, told(heldUntold('a.1'), completed('a')), { entries: [] })
+    const again = after(
+      takenOver('a'),
+      { type: 'offer', nowMs: 60_000, agentId: 'x' },
+      { type: 'grant', nowMs: 60_001, agentId: 'x', incarnation: 1, leaseMs: 1 },
+      { type: 'lose', nowMs: 60_002, reason: 'absent' },
+    )
+    says(t, told(heldUntold('a.1'), again), { entries: [] }, 'only the one it names')
     says(t, told(heldUntold('nowhere.1'), waiting('a')), { entries: [] })
   })
 })
@@ -228,7 +276,11 @@ t.test('finished', async (t) => {
     for (const command of [running('a'), lost('a')]) {
       const answer = told(heldFinished('a.1', succeeded([7])), command)
       says(t, answer, { acks: ['a.1 accepted'], entries: ['completed'] })
-      t.match(answer.command, { status: 'COMPLETED', result: [7], attempts: [{ outcomeSha256: hashOf(succeeded([7])) }] })
+      t.match(answer.command, {
+        status: 'COMPLETED',
+        result: [7],
+        attempts: [{ outcomeSha256: hashOf(succeeded([7])) }],
+      })
       t.same(answer.decision.evidence, [])
     }
   })
@@ -252,14 +304,20 @@ t.test('finished', async (t) => {
     t.equal(retrying.command.status, 'PENDING')
     says(t, told(heldFinished('a.1', interrupted), retrying.command), { acks: ['a.1 duplicate'], entries: [] })
     const late = told(heldFinished('a.1', interrupted), takenOver('a'))
-    says(t, told(heldFinished('a.1', interrupted), late.command), { acks: ['a.1 duplicate'], entries: [], command: { crashCount: 1 } })
+    says(t, told(heldFinished('a.1', interrupted), late.command), {
+      acks: ['a.1 duplicate'],
+      entries: [],
+      command: { crashCount: 1 },
+    })
   })
 
   t.test('twice with two outcomes: the first stands, the second is kept as evidence and rejected', async (t) => {
     const { command } = told(heldFinished('a.1', succeeded([1])), running('a'))
     const answer = told(heldFinished('a.1', succeeded([2])), command)
     says(t, answer, { acks: ['a.1 rejected'], entries: [], command: { result: [1] } })
-    t.match(answer.decision.evidence, [{ attemptId: 'a.1', agentId: 'x', verdict: 'rejected', outcome: succeeded([2]) }])
+    t.match(answer.decision.evidence, [
+      { attemptId: 'a.1', agentId: 'x', verdict: 'rejected', outcome: succeeded([2]) },
+    ])
   })
 
   t.test('of an attempt that is not current: kept as evidence, acknowledged, nothing changed', async (t) => {
@@ -272,12 +330,18 @@ t.test('finished', async (t) => {
     for (const command of [second, givenUp, cancelled('a'), waiting('a'), offered('a')]) {
       const answer = told(heldFinished('a.1'), command)
       says(t, answer, { acks: ['a.1 superseded'], grants: [], drop: [], entries: [] }, phaseOf(command))
-      t.match(answer.decision.evidence, [{ attemptId: 'a.1', verdict: 'superseded', outcomeSha256: hashOf(succeeded()) }])
+      t.match(answer.decision.evidence, [
+        { attemptId: 'a.1', verdict: 'superseded', outcomeSha256: hashOf(succeeded()) },
+      ])
     }
   })
 
   t.test('of another agent, though the attempt is current: kept as evidence, the attempt goes on', async (t) => {
-    for (const command of [running('a', { agentId: 'y' }), lost('a', { agentId: 'y' }), takenOver('a', { agentId: 'y' })])
+    for (const command of [
+      running('a', { agentId: 'y' }),
+      lost('a', { agentId: 'y' }),
+      takenOver('a', { agentId: 'y' }),
+    ])
       says(t, told(heldFinished('a.1'), command), { acks: ['a.1 superseded'], entries: [] }, phaseOf(command))
     const done = completed('a', { agentId: 'y' })
     says(t, told(heldFinished('a.1'), done), { acks: ['a.1 rejected'], entries: [] }, 'also with the same outcome')
@@ -286,14 +350,27 @@ t.test('finished', async (t) => {
   t.test('of a command the server does not know: an orphan, kept and acknowledged', async (t) => {
     const decision = sync(turn({}), { held: [heldFinished('gone.3', interrupted), heldFinished('gone.4')] })
     t.same(responseOf(decision).acks, ['gone.3 orphan', 'gone.4 orphan'])
-    t.match(decision.evidence, [{ attemptId: 'gone.3', verdict: 'orphan', outcome: interrupted }, { attemptId: 'gone.4' }])
+    t.match(decision.evidence, [
+      { attemptId: 'gone.3', verdict: 'orphan', outcome: interrupted },
+      { attemptId: 'gone.4' },
+    ])
   })
 
   t.test('one poisoned item never blocks the rest', async (t) => {
     const shown = turn({ owned: [running('a'), running('b'), offered('c')] })
-    const held = [heldFinished('gone.1'), heldFinished('a.7'), heldFinished('b.1'), heldAccepted('c.1'), heldRunning('a.1')]
+    const held = [
+      heldFinished('gone.1'),
+      heldFinished('a.7'),
+      heldFinished('b.1'),
+      heldAccepted('c.1'),
+      heldRunning('a.1'),
+    ]
     const decision = sync(shown, { held })
-    t.same(responseOf(decision), { ...nothing, acks: ['gone.1 orphan', 'a.7 superseded', 'b.1 accepted'], grants: ['c.1'] })
+    t.same(responseOf(decision), {
+      ...nothing,
+      acks: ['gone.1 orphan', 'a.7 superseded', 'b.1 accepted'],
+      grants: ['c.1'],
+    })
   })
 })
 
@@ -307,9 +384,15 @@ t.test('interrupted', async (t) => {
   })
 
   t.test('is tried again where retries were asked for, and POISONED after so many agents', async (t) => {
-    says(t, told(heldFinished('a.1', interrupted), running('a', { maxAttempts: 2 })), { acks: ['a.1 accepted'], command: { status: 'PENDING', crashCount: 1 } })
+    says(t, told(heldFinished('a.1', interrupted), running('a', { maxAttempts: 2 })), {
+      acks: ['a.1 accepted'],
+      command: { status: 'PENDING', crashCount: 1 },
+    })
     const twice = { ...running('a', { maxAttempts: 9 }), crashCount: 2 }
-    says(t, told(heldFinished('a.1', interrupted), twice), { acks: ['a.1 accepted'], command: { status: 'FAILED', error: { code: 'POISONED' } } })
+    says(t, told(heldFinished('a.1', interrupted), twice), {
+      acks: ['a.1 accepted'],
+      command: { status: 'FAILED', error: { code: 'POISONED' } },
+    })
   })
 })
 
@@ -341,31 +424,44 @@ t.test('by absence', async (t) => {
       t.same(responseOf(decision), nothing)
       t.same(entriesOf(decision), ['withdrawn'])
       t.match(decision.changes[0]?.entry.detail, { reason: mode })
-      says(t, told(heldAccepted('a.1'), offered('a'), { request: { mode } }), { grants: ['a.1'] }, 'what it accepted it may finish')
+      says(
+        t,
+        told(heldAccepted('a.1'), offered('a'), { request: { mode } }),
+        { grants: ['a.1'] },
+        'what it accepted it may finish',
+      )
     }
   })
 })
 
 t.test('new offers', async (t) => {
-  t.test('are as many as are wanted of each type, in the order shown, with all the agent needs to run them', async (t) => {
-    const ready = [waiting('a'), waiting('b'), waiting('c'), waiting('h', { type: 'HTTP_GET_JSON', takeover: 'auto', maxAttempts: 2 })]
-    const decision = sync(turn({ ready }), { want: { DELAY: 2, HTTP_GET_JSON: 1 } })
-    t.same(responseOf(decision).offers, ['a.1', 'b.1', 'h.1'])
-    t.same(entriesOf(decision), ['offered', 'offered', 'offered'])
-    t.match(decision.answer.ok && decision.answer.response.offers[2], {
-      attemptId: 'h.1',
-      commandId: 'h',
-      attempt: 1,
-      type: 'HTTP_GET_JSON',
-      payload: { url: 'http://example.test/' },
-      timeoutMs: 90_000,
-      takeover: 'auto',
-      resultBytesMax: 1_048_576,
-      createdAtMs: 0,
-    })
-    t.same(responseOf(sync(turn({ ready }), { want: { DELAY: 0 } })).offers, [])
-    t.same(responseOf(sync(turn({ ready }), {})).offers, [])
-  })
+  t.test(
+    'are as many as are wanted of each type, in the order shown, with all the agent needs to run them',
+    async (t) => {
+      const ready = [
+        waiting('a'),
+        waiting('b'),
+        waiting('c'),
+        waiting('h', { type: 'HTTP_GET_JSON', takeover: 'auto', maxAttempts: 2 }),
+      ]
+      const decision = sync(turn({ ready }), { want: { DELAY: 2, HTTP_GET_JSON: 1 } })
+      t.same(responseOf(decision).offers, ['a.1', 'b.1', 'h.1'])
+      t.same(entriesOf(decision), ['offered', 'offered', 'offered'])
+      t.match(decision.answer.ok && decision.answer.response.offers[2], {
+        attemptId: 'h.1',
+        commandId: 'h',
+        attempt: 1,
+        type: 'HTTP_GET_JSON',
+        payload: { url: 'http://example.test/' },
+        timeoutMs: 90_000,
+        takeover: 'auto',
+        resultBytesMax: 1_048_576,
+        createdAtMs: 0,
+      })
+      t.same(responseOf(sync(turn({ ready }), { want: { DELAY: 0 } })).offers, [])
+      t.same(responseOf(sync(turn({ ready }), {})).offers, [])
+    },
+  )
 
   t.test('give an attempt no more time than is left of totalTimeoutMs', async (t) => {
     const ready = [waiting('a', { timeoutMs: 60_000, totalTimeoutMs: 11_000 })]
@@ -392,7 +488,9 @@ t.test('recovery: the server was restored from a backup', async (t) => {
   })
 
   t.test('a command that only the journal knows is taken in from its offer', async (t) => {
-    const accepted = sync(turn({ recovering }), { held: [withOffer(heldAccepted('a.2'), { payload: { ms: 5 }, timeoutMs: 777 })] })
+    const accepted = sync(turn({ recovering }), {
+      held: [withOffer(heldAccepted('a.2'), { payload: { ms: 5 }, timeoutMs: 777 })],
+    })
     t.match(accepted.changes.at(-1)?.command, {
       commandId: 'a',
       status: 'PENDING',
@@ -416,7 +514,12 @@ t.test('recovery: the server was restored from a backup', async (t) => {
   })
 
   t.test('an attempt number that is ahead of the backup is believed', async (t) => {
-    for (const before of [waiting('a'), offered('a', { agentId: 'y' }), running('a', { agentId: 'y' }), lost('a', { agentId: 'y' })]) {
+    for (const before of [
+      waiting('a'),
+      offered('a', { agentId: 'y' }),
+      running('a', { agentId: 'y' }),
+      lost('a', { agentId: 'y' }),
+    ]) {
       const answer = told(heldRunning('a.2'), before, { turn: { recovering } })
       says(t, answer, { command: { status: 'RUNNING' } }, phaseOf(before))
       t.same(stateOf(answer.command).attempts.at(-1), [2, 'RUNNING', 'x'])
@@ -432,7 +535,11 @@ t.test('recovery: the server was restored from a backup', async (t) => {
   })
 
   t.test('the same journal shown twice is taken in once', async (t) => {
-    for (const item of [withOffer(heldAccepted('a.1')), withOffer(heldRunning('a.1')), withOffer(heldFinished('a.1'))]) {
+    for (const item of [
+      withOffer(heldAccepted('a.1')),
+      withOffer(heldRunning('a.1')),
+      withOffer(heldFinished('a.1')),
+    ]) {
       const first = sync(turn({ recovering }), { held: [item] })
       const command = first.changes.at(-1)?.command as Command
       const again = told(item, command, { request: { seq: 2 }, turn: { recovering } })
@@ -440,12 +547,15 @@ t.test('recovery: the server was restored from a backup', async (t) => {
     }
   })
 
-  t.test('an outcome that comes only with a later sync finds its attempt running, also after the recovery', async (t) => {
-    const first = sync(turn({ recovering }), { held: [withOffer(heldUntold('a.1'))] })
-    const command = first.changes.at(-1)?.command as Command
-    t.equal(command.status, 'RUNNING')
-    says(t, told(heldFinished('a.1'), command), { acks: ['a.1 accepted'], command: { status: 'COMPLETED' } })
-  })
+  t.test(
+    'an outcome that comes only with a later sync finds its attempt running, also after the recovery',
+    async (t) => {
+      const first = sync(turn({ recovering }), { held: [withOffer(heldUntold('a.1'))] })
+      const command = first.changes.at(-1)?.command as Command
+      t.equal(command.status, 'RUNNING')
+      says(t, told(heldFinished('a.1'), command), { acks: ['a.1 accepted'], command: { status: 'COMPLETED' } })
+    },
+  )
 
   t.test('a final command of the backup stays as it is', async (t) => {
     for (const command of [cancelled('a'), completed('a')]) {
@@ -462,7 +572,8 @@ t.test('recovery: the server was restored from a backup', async (t) => {
     const byBoth = sync(shownToY, { held: [later] }, { agentId: 'y' })
     t.same(stateOf(afterTurn(byBoth, byX)), { status: 'RUNNING', attempts: [[2, 'RUNNING', 'y']] })
 
-    const byY = sync(turn({ recovering, agent: agent('y') }), { held: [later] }, { agentId: 'y' }).changes.at(-1)?.command as Command
+    const byY = sync(turn({ recovering, agent: agent('y') }), { held: [later] }, { agentId: 'y' }).changes.at(-1)
+      ?.command as Command
     says(t, told(earlier, byY, { turn: { recovering } }), { drop: ['a.1'], entries: [] })
   })
 
@@ -478,8 +589,14 @@ t.test('recovery: the server was restored from a backup', async (t) => {
     t.notOk('recoveryEnded' in sync(turn({ recovering: ['y'] })), 'an agent that nobody waits for ends nothing')
     t.equal(sync(turn({ recovering: [] })).recoveryEnded, true)
     t.notOk('recoveryEnded' in sync(turn({})))
-    t.notOk('recoveryEnded' in sync(turn({ recovering: ['x'], agent: agent('x', { seq: 5 }) })), 'a stale sync shows nothing')
-    t.notOk('recoveryEnded' in sync(turn({ recovering: ['x'], agent: agent('x', { epoch: 'epoch-zero' }) })), 'nor one of the epoch before')
+    t.notOk(
+      'recoveryEnded' in sync(turn({ recovering: ['x'], agent: agent('x', { seq: 5 }) })),
+      'a stale sync shows nothing',
+    )
+    t.notOk(
+      'recoveryEnded' in sync(turn({ recovering: ['x'], agent: agent('x', { epoch: 'epoch-zero' }) })),
+      'nor one of the epoch before',
+    )
   })
 })
 
@@ -490,36 +607,62 @@ t.test('combinations that look like a second run', async (t) => {
     const back = agent('x', { incarnation: 2 })
     const answer = told(heldAccepted('a.1'), silent, { request: { incarnation: 2 }, turn: { agent: back } })
     says(t, answer, { grants: ['a.1'], command: { status: 'RUNNING', grantedCount: 1 } })
-    const old = sync(turn({ agent: back, owned: [answer.command] }), { incarnation: 1, seq: 9, held: [heldAccepted('a.1')] })
+    const old = sync(turn({ agent: back, owned: [answer.command] }), {
+      incarnation: 1,
+      seq: 9,
+      held: [heldAccepted('a.1')],
+    })
     t.equal(refusalOf(old), 'INCARNATION_SUPERSEDED', 'and the process before can no longer ask')
   })
 
-  t.test('taken over, then accepted by the next agent, then reported by the first: the second is never granted', async (t) => {
-    const second = after(takenOver('a'), { type: 'offer', nowMs: 60_000, agentId: 'y' })
-    const { command } = told(heldFinished('a.1'), second)
-    const accept = sync(turn({ agent: agent('y'), asked: [command] }), { held: [heldAccepted('a.2')] }, { agentId: 'y' })
-    t.same(responseOf(accept), { ...nothing, drop: ['a.2'] })
-  })
+  t.test(
+    'taken over, then accepted by the next agent, then reported by the first: the second is never granted',
+    async (t) => {
+      const second = after(takenOver('a'), { type: 'offer', nowMs: 60_000, agentId: 'y' })
+      const { command } = told(heldFinished('a.1'), second)
+      const accept = sync(
+        turn({ agent: agent('y'), asked: [command] }),
+        { held: [heldAccepted('a.2')] },
+        { agentId: 'y' },
+      )
+      t.same(responseOf(accept), { ...nothing, drop: ['a.2'] })
+    },
+  )
 
   t.test('cancel and retry: an interrupted attempt of a cancelled command is not tried again', async (t) => {
-    const wished = after(running('a', { maxAttempts: 5, takeover: 'auto' }), { type: 'cancel', nowMs: 500, reason: 'stop' })
-    says(t, told(heldFinished('a.1', interrupted), wished), { acks: ['a.1 accepted'], command: { status: 'CANCELLED' } })
-    says(t, told(heldFinished('a.1', failure('NETWORK_ERROR', true)), wished), { acks: ['a.1 accepted'], command: { status: 'FAILED' } })
+    const wished = after(running('a', { maxAttempts: 5, takeover: 'auto' }), {
+      type: 'cancel',
+      nowMs: 500,
+      reason: 'stop',
+    })
+    says(t, told(heldFinished('a.1', interrupted), wished), {
+      acks: ['a.1 accepted'],
+      command: { status: 'CANCELLED' },
+    })
+    says(t, told(heldFinished('a.1', failure('NETWORK_ERROR', true)), wished), {
+      acks: ['a.1 accepted'],
+      command: { status: 'FAILED' },
+    })
   })
 
-  t.test('a journal that was restored from a copy while the attempt ran elsewhere cannot make it run again', async (t) => {
-    const shown = { agent: agent('x', { incarnation: 3, trustedSince: 3 }) }
-    const request = { incarnation: 3 }
-    for (const command of [running('a', { incarnation: 2 }), lost('a', { incarnation: 2 })])
-      says(t, told(heldAccepted('a.1'), command, { request, turn: shown }), { grants: [], drop: ['a.1'] })
-    says(t, told(heldAccepted('a.1'), after(running('a'), finish()), { request, turn: shown }), { drop: ['a.1'] })
-  })
+  t.test(
+    'a journal that was restored from a copy while the attempt ran elsewhere cannot make it run again',
+    async (t) => {
+      const shown = { agent: agent('x', { incarnation: 3, trustedSince: 3 }) }
+      const request = { incarnation: 3 }
+      for (const command of [running('a', { incarnation: 2 }), lost('a', { incarnation: 2 })])
+        says(t, told(heldAccepted('a.1'), command, { request, turn: shown }), { grants: [], drop: ['a.1'] })
+      says(t, told(heldAccepted('a.1'), after(running('a'), finish()), { request, turn: shown }), { drop: ['a.1'] })
+    },
+  )
 })
 
 t.test('a heartbeat renews the lease of the newest process and moves nothing', async (t) => {
   const beat = (shown: Turn, request = {}) =>
     heartbeat(shown, { incarnation: 1, epoch: 'epoch-one', ...request }, { agentId: 'x', nowMs: 1000 })
-  const renewed = beat(turn({ agent: agent('x', { seq: 4, leaseMs: 12_000 }), owned: [running('a')], ready: [waiting('b')] }))
+  const renewed = beat(
+    turn({ agent: agent('x', { seq: 4, leaseMs: 12_000 }), owned: [running('a')], ready: [waiting('b')] }),
+  )
   t.same([renewed.changes, renewed.evidence], [[], []])
   t.match(renewed, { answer: { ok: true }, agent: { renewedAtMs: 1000, lastSeenAtMs: 1000, seq: 4 } })
   t.match(renewed.answer, { leaseMs: 12_000 }, 'it promises no longer lease than the one the server keeps')

@@ -1,5 +1,12 @@
 import t from 'tap'
-import { type Command, lastGrantedAttempt, newestAttempt, PHASES, type Phase, phaseOf } from '../../src/lifecycle/command.ts'
+import {
+  type Command,
+  lastGrantedAttempt,
+  newestAttempt,
+  PHASES,
+  type Phase,
+  phaseOf,
+} from '../../src/lifecycle/command.ts'
 import { lifecycleDiagram } from '../../src/lifecycle/diagram.ts'
 import { dueAtMs, isReady, type LifecycleEvent, type Transition, transition } from '../../src/lifecycle/transition.ts'
 import {
@@ -137,6 +144,7 @@ t.test('offers', async (t) => {
     t.notOk(isReady(later))
     t.equal(refusal(move(later, offer('x', 4999))), 'notYet')
     t.equal(refusal(move(later, tick(4999))), 'notDue')
+    t.ok(move(later, offer('x', 5000)).ok)
     const ready = after(later, tick(5000))
     t.ok(isReady(ready))
     t.equal(phaseOf(after(ready, offer('x', 5000))), 'OFFERED')
@@ -175,7 +183,10 @@ t.test('expiry', async (t) => {
   })
 
   t.test('does not count once an attempt was granted, for it was started before', async (t) => {
-    const retrying = after(running('a', { ...options, maxAttempts: 2 }), finish({ outcome: failure('NETWORK_ERROR', true) }))
+    const retrying = after(
+      running('a', { ...options, maxAttempts: 2 }),
+      finish({ outcome: failure('NETWORK_ERROR', true) }),
+    )
     t.equal(phaseOf(retrying), 'WAITING')
     t.equal(phaseOf(after(retrying, tick(6000), offer('y', 6001), grant('y', 6002))), 'RUNNING')
   })
@@ -190,7 +201,10 @@ t.test('totalTimeoutMs', async (t) => {
 
   t.test('ends a command between two attempts with the error of the last', async (t) => {
     const options = { totalTimeoutMs: 9000, maxAttempts: 3, backoff: { initialMs: 4000, maxMs: 4000, factor: 1 } }
-    const retrying = after(running('a', options), finish({ nowMs: 400, outcome: failure('NETWORK_ERROR', true), random: 0.9 }))
+    const retrying = after(
+      running('a', options),
+      finish({ nowMs: 400, outcome: failure('NETWORK_ERROR', true), random: 0.9 }),
+    )
     t.equal(retrying.availableAtMs, 4000)
     const again = after(retrying, tick(4000), offer('y', 8000))
     t.equal(refusal(move(again, grant('y', 9000))), 'expired')
@@ -235,19 +249,25 @@ t.test('a grant', async (t) => {
     t.match(fromLost, { status: 'RUNNING', grantedCount: 1, attempts: [{ incarnation: 2, lostAtMs: null }] })
   })
 
-  t.test('made to a state of the journal that is gone is never made again, however often it is asked for', async (t) => {
-    const untrusted: LifecycleEvent = { ...EVENTS.regrant, incarnation: 5, trustedSince: 5 }
-    const command = after(running('a', { incarnation: 4 }), untrusted)
-    t.equal(phaseOf(command), 'LOST', 'it may have started there')
-    t.equal(refusal(move(command, untrusted)), 'untrusted')
-    t.equal(refusal(move(command, { ...untrusted, incarnation: 6, trustedSince: 5 })), 'untrusted')
-    t.match(after(command, tick(dueAtMs(command, policy) ?? 0)), { status: 'FAILED', error: { code: 'LOST' } })
-  })
+  t.test(
+    'made to a state of the journal that is gone is never made again, however often it is asked for',
+    async (t) => {
+      const untrusted: LifecycleEvent = { ...EVENTS.regrant, incarnation: 5, trustedSince: 5 }
+      const command = after(running('a', { incarnation: 4 }), untrusted)
+      t.equal(phaseOf(command), 'LOST', 'it may have started there')
+      t.equal(refusal(move(command, untrusted)), 'untrusted')
+      t.equal(refusal(move(command, { ...untrusted, incarnation: 6, trustedSince: 5 })), 'untrusted')
+      t.match(after(command, tick(dueAtMs(command, policy) ?? 0)), { status: 'FAILED', error: { code: 'LOST' } })
+    },
+  )
 })
 
 t.test('an outcome', async (t) => {
   t.test('completes the command with its result', async (t) => {
-    const command = after(running('a'), finish({ outcome: { ...succeeded([1]), resultTruncated: true }, outcomeSha256: 'h' }))
+    const command = after(
+      running('a'),
+      finish({ outcome: { ...succeeded([1]), resultTruncated: true }, outcomeSha256: 'h' }),
+    )
     t.match(command, { status: 'COMPLETED', result: [1], resultTruncated: true, error: null, finishedAtMs: 400 })
     t.match(command.attempts, [{ state: 'SUCCEEDED', outcomeSha256: 'h', error: null, finishedAtMs: 400 }])
   })
@@ -286,7 +306,12 @@ t.test('an outcome', async (t) => {
     const once = after(running('a', { maxAttempts: 2 }), finish({ outcome, random: 0 }))
     t.match(once, { status: 'PENDING', error: null, result: null, attempts: [{ state: 'FAILED' }] })
     t.ok(isReady(once))
-    const twice = after(once, offer('y', 500), grant('y', 600), finish({ agentId: 'y', attempt: 2, outcome, random: 0 }))
+    const twice = after(
+      once,
+      offer('y', 500),
+      grant('y', 600),
+      finish({ agentId: 'y', attempt: 2, outcome, random: 0 }),
+    )
     t.match(twice, { status: 'FAILED', grantedCount: 2, error: { code: 'NETWORK_ERROR' } })
   })
 
@@ -299,7 +324,10 @@ t.test('an outcome', async (t) => {
 
   t.test('CANCELLED ends the command, with the reason given or without', async (t) => {
     const outcome = { ...failure('CANCELLED'), state: 'CANCELLED' as const }
-    t.match(after(running('a', { maxAttempts: 3 }), finish({ outcome })), { status: 'CANCELLED', error: { code: 'CANCELLED' } })
+    t.match(after(running('a', { maxAttempts: 3 }), finish({ outcome })), {
+      status: 'CANCELLED',
+      error: { code: 'CANCELLED' },
+    })
     t.match(after(running('a'), cancel(300), finish({ outcome })), {
       status: 'CANCELLED',
       error: { code: 'CANCELLED', message: 'no more needed' },
@@ -312,7 +340,11 @@ t.test('an outcome', async (t) => {
     t.equal(refusal(move(waiting('a'), finish({ attempt: 1 }))), 'superseded')
     const second = after(takenOver('a'), offer('y', 50_001), grant('y', 50_002))
     t.equal(refusal(move(second, finish({ attempt: 1 }))), 'superseded', 'the second one runs already')
-    t.equal(refusal(move(after(second, leaseOver(99_000)), finish({ attempt: 1 }))), 'superseded', 'the second one is LOST')
+    t.equal(
+      refusal(move(after(second, leaseOver(99_000)), finish({ attempt: 1 }))),
+      'superseded',
+      'the second one is LOST',
+    )
     const retrying = after(running('a', { maxAttempts: 2 }), finish({ outcome: failure('NETWORK_ERROR', true) }))
     t.equal(refusal(move(retrying, finish({ attempt: 1 }))), 'superseded', 'it has an outcome already')
   })
@@ -352,7 +384,11 @@ t.test('a command that crashes its agents is POISONED instead of tried once more
 t.test('cancel', async (t) => {
   t.test('ends at once what does not run', async (t) => {
     const inQueue = after(waiting('a'), cancel(300))
-    t.match(inQueue, { status: 'CANCELLED', finishedAtMs: 300, error: { code: 'CANCELLED', message: 'no more needed' } })
+    t.match(inQueue, {
+      status: 'CANCELLED',
+      finishedAtMs: 300,
+      error: { code: 'CANCELLED', message: 'no more needed' },
+    })
     const shown = after(offered('a'), cancel(300))
     t.match(shown, { status: 'CANCELLED', attempts: [{ state: 'WITHDRAWN', finishedAtMs: 300 }] })
     t.equal(refusal(move(shown, grant('x', 301))), 'CANCELLED', 'the accept that was on its way comes too late')
@@ -364,7 +400,10 @@ t.test('cancel', async (t) => {
     t.match(wished, { status: 'RUNNING', cancel: { reason: 'no more needed', requestedAtMs: 300 } })
     t.equal(refusal(move(wished, { type: 'cancel', nowMs: 400, reason: 'another' })), 'requested')
     t.match(after(wished, finish()), { status: 'COMPLETED', error: null }, 'the work finished first: its result stands')
-    t.match(after(wished, finish({ outcome: failure('HTTP_ERROR') })), { status: 'FAILED', error: { code: 'HTTP_ERROR' } })
+    t.match(after(wished, finish({ outcome: failure('HTTP_ERROR') })), {
+      status: 'FAILED',
+      error: { code: 'HTTP_ERROR' },
+    })
   })
 
   t.test('is never followed by a retry', async (t) => {
@@ -565,8 +604,10 @@ t.test('the diagram shows what transition does', async (t) => {
   ])
     t.ok(edges.includes(edge), edge)
   for (const [type, row] of Object.entries(TABLE))
-    for (const [from, to] of Object.entries(row)) if (from !== to) t.ok(edges.includes(`${from} --> ${to}: ${type}`), type)
-  const legal = /^(WAITING|OFFERED|RUNNING|LOST) --> (WAITING|OFFERED|RUNNING|LOST|COMPLETED|FAILED|CANCELLED): [a-zA-Z]+$/
+    for (const [from, to] of Object.entries(row))
+      if (from !== to) t.ok(edges.includes(`${from} --> ${to}: ${type}`), type)
+  const legal =
+    /^(WAITING|OFFERED|RUNNING|LOST) --> (WAITING|OFFERED|RUNNING|LOST|COMPLETED|FAILED|CANCELLED): [a-zA-Z]+$/
   for (const edge of edges) t.match(edge, legal, 'nothing leaves a final phase')
   for (const never of ['WAITING --> RUNNING: grant', 'LOST --> WAITING: leaseOver', 'OFFERED --> LOST: lose'])
     t.notOk(edges.includes(never), `never ${never}`)
@@ -579,7 +620,8 @@ t.test('no sequence of events breaks the promises', async (t) => {
   const steps = new Map<string, number>()
   for (let walk = 0; walk < 20_000; walk++) randomWalk(seed * 20_000 + walk, steps)
   t.comment(JSON.stringify(Object.fromEntries(steps)))
-  for (const type of Object.keys(EVENTS)) t.ok((steps.get(type) ?? 0) > 100, `${type} was taken often enough to mean something`)
+  for (const type of Object.keys(EVENTS))
+    t.ok((steps.get(type) ?? 0) > 100, `${type} was taken often enough to mean something`)
 })
 
 /** One command, three agents, twelve steps; throws with the whole story where an invariant is broken. */
@@ -611,7 +653,9 @@ function randomWalk(seed: number, taken: Map<string, number>): void {
     const event = anEvent(command, nowMs)
     const before = command
     const moved = transition(frozen(before), event, policy)
-    story.push(`${nowMs} ${JSON.stringify(event)} ${moved.ok ? `${moved.entry.from} -> ${moved.entry.to}` : moved.reason}`)
+    story.push(
+      `${nowMs} ${JSON.stringify(event)} ${moved.ok ? `${moved.entry.from} -> ${moved.entry.to}` : moved.reason}`,
+    )
     if (!moved.ok) continue
     taken.set(event.type, (taken.get(event.type) ?? 0) + 1)
     command = stored(moved.command)
@@ -680,18 +724,22 @@ function randomWalk(seed: number, taken: Map<string, number>): void {
     if (command.grantedCount > maxAttempts && !adopted) broken('more attempts were granted than asked for')
     if (command.grantedCount < before.grantedCount) broken('the number of grants fell')
     const finalMatches = FINALS.includes(to) === (command.finishedAtMs !== null)
-    if (!finalMatches || (to === 'FAILED' || to === 'CANCELLED') !== (command.error !== null)) broken('an end without reason')
+    if (!finalMatches || (to === 'FAILED' || to === 'CANCELLED') !== (command.error !== null))
+      broken('an end without reason')
 
     const dueMs = dueAtMs(command, policy)
     if ((FINALS.includes(to) || to === 'RUNNING') && dueMs !== null) broken('nothing is due, yet a time is set')
     if ((to === 'OFFERED' || to === 'LOST' || (to === 'WAITING' && !isReady(command))) && dueMs === null)
       broken('nobody would look at it again')
-    if (dueMs !== null && !transition(command, { type: 'tick', nowMs: dueMs }, policy).ok) broken('it is due and nothing happens')
-    if (dueMs !== null && transition(command, { type: 'tick', nowMs: dueMs - 1 }, policy).ok) broken('something is due earlier')
+    if (dueMs !== null && !transition(command, { type: 'tick', nowMs: dueMs }, policy).ok)
+      broken('it is due and nothing happens')
+    if (dueMs !== null && transition(command, { type: 'tick', nowMs: dueMs - 1 }, policy).ok)
+      broken('something is due earlier')
 
     // R7: back in the queue after a start only on request of the submitter.
     const wasStarted = from === 'RUNNING' || from === 'LOST'
-    if (to === 'WAITING' && wasStarted && !(entry === 'retried' || entry === 'takenOver')) broken(`back in the queue by ${entry}`)
+    if (to === 'WAITING' && wasStarted && !(entry === 'retried' || entry === 'takenOver'))
+      broken(`back in the queue by ${entry}`)
     if (to === 'WAITING' && wasStarted && before.grantedCount >= maxAttempts) broken('retried beyond the budget')
     if (to === 'WAITING' && wasStarted && before.cancel !== null) broken('retried although cancelled')
 

@@ -44,7 +44,14 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       const { store } = await open(t)
       const command = waiting('a', {
         ...{ priority: 7, createdAtMs: 5, labels: ['gpu', 'eu'], pinnedTo: 'x', timeoutMs: 9, totalTimeoutMs: 99_999 },
-        ...{ expiresAtMs: 88_888, notBeforeMs: 77, maxAttempts: 3, retryOn: ['HTTP_ERROR'], takeover: 'auto', lostAfterMs: 0 },
+        ...{
+          expiresAtMs: 88_888,
+          notBeforeMs: 77,
+          maxAttempts: 3,
+          retryOn: ['HTTP_ERROR'],
+          takeover: 'auto',
+          lostAfterMs: 0,
+        },
         metadata: { text: 'ü\u2028"\\', number: 0.5, no: false },
       })
       const submitted = await store.submit(command, null)
@@ -52,7 +59,18 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.same(await store.get('a'), { command, attempts: [] })
       t.same(
         (await store.events('a')).map(({ seq: _, ...event }) => event),
-        [{ atMs: 5, type: 'submitted', commandId: 'a', from: null, to: 'WAITING', attempt: null, agentId: null, detail: null }],
+        [
+          {
+            atMs: 5,
+            type: 'submitted',
+            commandId: 'a',
+            from: null,
+            to: 'WAITING',
+            attempt: null,
+            agentId: null,
+            detail: null,
+          },
+        ],
       )
     })
 
@@ -63,18 +81,28 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.same((await store.get('a'))?.command.spec.payload, payload)
     })
 
-    t.test('with a key that is known stores nothing: the same body is answered with the command as it is now', async (t) => {
-      const { store } = await open(t)
-      await store.submit(waiting('a'), { key: 'k', bodySha256: 'same' })
-      await move(store, 'a', { type: 'cancel', nowMs: 9, reason: 'stop' })
-      const again = await store.submit(waiting('b'), { key: 'k', bodySha256: 'same' })
-      t.match(again, { outcome: 'replayed', command: { commandId: 'a', status: 'CANCELLED' } })
-      t.same(await store.submit(waiting('c'), { key: 'k', bodySha256: 'other' }), { outcome: 'conflict', commandId: 'a' })
-      t.equal(await store.get('b'), undefined)
-      t.equal(await store.get('c'), undefined)
-      t.match(await store.submit(waiting('d'), { key: 'K', bodySha256: 'same' }), { outcome: 'created' }, 'keys have case')
-      t.match(await store.submit(waiting('e'), null), { outcome: 'created' }, 'no key is no key')
-    })
+    t.test(
+      'with a key that is known stores nothing: the same body is answered with the command as it is now',
+      async (t) => {
+        const { store } = await open(t)
+        await store.submit(waiting('a'), { key: 'k', bodySha256: 'same' })
+        await move(store, 'a', { type: 'cancel', nowMs: 9, reason: 'stop' })
+        const again = await store.submit(waiting('b'), { key: 'k', bodySha256: 'same' })
+        t.match(again, { outcome: 'replayed', command: { commandId: 'a', status: 'CANCELLED' } })
+        t.same(await store.submit(waiting('c'), { key: 'k', bodySha256: 'other' }), {
+          outcome: 'conflict',
+          commandId: 'a',
+        })
+        t.equal(await store.get('b'), undefined)
+        t.equal(await store.get('c'), undefined)
+        t.match(
+          await store.submit(waiting('d'), { key: 'K', bodySha256: 'same' }),
+          { outcome: 'created' },
+          'keys have case',
+        )
+        t.match(await store.submit(waiting('e'), null), { outcome: 'created' }, 'no key is no key')
+      },
+    )
 
     t.test('a hundred times in parallel with one key makes one command', async (t) => {
       const { store } = await open(t)
@@ -96,7 +124,11 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
         await t.rejects(store.submit(waiting(commandId), { key: 'k', bodySha256: 'h' }), commandId)
       t.match(await store.get('a'), { command: { status: 'COMPLETED' } })
       t.match(await store.get('r'), { command: { status: 'RUNNING' } })
-      t.match(await store.submit(waiting('b'), { key: 'k', bodySha256: 'h' }), { outcome: 'created' }, 'the key was not kept')
+      t.match(
+        await store.submit(waiting('b'), { key: 'k', bodySha256: 'h' }),
+        { outcome: 'created' },
+        'the key was not kept',
+      )
     })
   })
 
@@ -151,15 +183,26 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       await store.submit(waiting('a6'), null)
       const second = await store.list({ ...everything, limit: 2, cursor: 'a4' })
       t.same(ids(second), ['a3', 'a2'])
-      t.same(ids(await store.list({ ...everything, limit: 2, cursor: 'a2' })), ['a1'], 'fewer than asked for at the end')
+      t.same(
+        ids(await store.list({ ...everything, limit: 2, cursor: 'a2' })),
+        ['a1'],
+        'fewer than asked for at the end',
+      )
       t.same(ids(await store.list({ ...everything, cursor: 'a1' })), [])
-      t.same(ids(await store.list({ ...everything, cursor: 'a35' })), ['a3', 'a2', 'a1'], 'a cursor need not exist any more')
+      t.same(
+        ids(await store.list({ ...everything, cursor: 'a35' })),
+        ['a3', 'a2', 'a1'],
+        'a cursor need not exist any more',
+      )
       t.same(ids(await store.list(everything)), ['a6', 'a5', 'a4', 'a3', 'a2', 'a1'])
     })
 
     t.test('takes every filter, alone and together', async (t) => {
       const { store } = await open(t)
-      await store.submit(waiting('a1', { labels: ['eu', 'gpu'], metadata: { team: 'Blue_100%' }, createdAtMs: 100 }), null)
+      await store.submit(
+        waiting('a1', { labels: ['eu', 'gpu'], metadata: { team: 'Blue_100%' }, createdAtMs: 100 }),
+        null,
+      )
       await store.submit(waiting('a2', { type: 'HTTP_GET_JSON', labels: ['e'], createdAtMs: 200 }), null)
       await store.submit(running('A3', { agentId: 'x', createdAtMs: 300 }), null)
       await store.submit(completedBy(waiting('a4', { createdAtMs: 400, payload: { ms: 4321 } })), null)
@@ -191,13 +234,17 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.same(await found('a'), ['a1', 'a2'])
       t.same(await found('%'), ['a2'], 'no wildcard')
       t.same(await found('_x'), ['a2'], 'no wildcard either')
-      for (const name of ['maxAttempts', 'takeover', 'labels', 'gpu', 'manual', 'payload']) t.same(await found(name), [], name)
+      for (const name of ['maxAttempts', 'takeover', 'labels', 'gpu', 'manual', 'payload'])
+        t.same(await found(name), [], name)
     })
 
     t.test('shows each command with its newest attempt', async (t) => {
       const { store } = await open(t)
       await store.submit(running('a'), null)
-      t.same(stateOf((await store.list(everything))[0] as Command), { status: 'RUNNING', attempts: [[1, 'RUNNING', 'x']] })
+      t.same(stateOf((await store.list(everything))[0] as Command), {
+        status: 'RUNNING',
+        attempts: [[1, 'RUNNING', 'x']],
+      })
     })
   })
 
@@ -214,7 +261,10 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.equal(found && phaseOf(found.command), 'OFFERED')
       t.match(found?.attempts, [{ number: 1, state: 'OFFERED', agentId: 'x', offeredAtMs: 100 }])
       const events = await store.events('a')
-      t.match(events, [{ type: 'submitted' }, { type: 'offered', from: 'WAITING', to: 'OFFERED', attempt: 1, agentId: 'x', atMs: 123 }])
+      t.match(events, [
+        { type: 'submitted' },
+        { type: 'offered', from: 'WAITING', to: 'OFFERED', attempt: 1, agentId: 'x', atMs: 123 },
+      ])
       t.equal((await store.serverState()).rev, events.at(-1)?.seq, 'the revision is the newest event')
     })
 
@@ -285,22 +335,25 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
     })
   })
 
-  t.test('a commit is told after it is made, with its changes and revision, and one that changed nothing is not', async (t) => {
-    const told: { ids: string[]; rev: number }[] = []
-    const onCommit = (changes: readonly Change[], rev: number) =>
-      told.push({ ids: changes.map(({ command }) => command.commandId), rev }) as unknown as undefined
-    const { store } = await open(t, { onCommit })
-    await store.submit(waiting('a'), { key: 'k', bodySha256: 'h' })
-    await store.submit(waiting('b'), { key: 'k', bodySha256: 'h' })
-    await store.transition('cancel', 'a', 5, () => ({ change: null }))
-    await store.lease(query('x'), (turn) => answering(turn, { agent: agent('x') }))
-    await move(store, 'a', offer('x', 9))
-    const { rev } = await store.serverState()
-    t.same(told, [
-      { ids: ['a'], rev: rev - 1 },
-      { ids: ['a'], rev },
-    ])
-  })
+  t.test(
+    'a commit is told after it is made, with its changes and revision, and one that changed nothing is not',
+    async (t) => {
+      const told: { ids: string[]; rev: number }[] = []
+      const onCommit = (changes: readonly Change[], rev: number) =>
+        told.push({ ids: changes.map(({ command }) => command.commandId), rev }) as unknown as undefined
+      const { store } = await open(t, { onCommit })
+      await store.submit(waiting('a'), { key: 'k', bodySha256: 'h' })
+      await store.submit(waiting('b'), { key: 'k', bodySha256: 'h' })
+      await store.transition('cancel', 'a', 5, () => ({ change: null }))
+      await store.lease(query('x'), (turn) => answering(turn, { agent: agent('x') }))
+      await move(store, 'a', offer('x', 9))
+      const { rev } = await store.serverState()
+      t.same(told, [
+        { ids: ['a'], rev: rev - 1 },
+        { ids: ['a'], rev },
+      ])
+    },
+  )
 
   t.test('lease', async (t) => {
     const seen = async (store: Store, change: Partial<LeaseQuery> = {}): Promise<Turn> =>
@@ -311,7 +364,14 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
     t.test('shows the agent, what it owns, what it asks for, and the server', async (t) => {
       const { store } = await open(t, { newEpoch: 'epoch-one' })
       t.match(await seen(store), { agent: null, server: { epoch: 'epoch-one', rev: 0, recovering: null } })
-      const x = agent('x', { labels: ['gpu'], types: ['DELAY'], slots: { DELAY: 3 }, clockSkewMs: -12, logSeq: 4, seq: 9 })
+      const x = agent('x', {
+        labels: ['gpu'],
+        types: ['DELAY'],
+        slots: { DELAY: 3 },
+        clockSkewMs: -12,
+        logSeq: 4,
+        seq: 9,
+      })
       await store.lease(query('x'), (turn) => answering(turn, { agent: x }))
       await store.submit(offered('a'), null)
       await store.submit(running('b'), null)
@@ -327,22 +387,26 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.same(turn.ready, [], 'nothing is wanted')
     })
 
-    t.test('shows no more ready commands of a type than are wanted: highest priority first, then the oldest', async (t) => {
-      const { store } = await open(t)
-      const submit = (commandId: string, options: CommandOptions = {}) => store.submit(waiting(commandId, options), null)
-      await submit('a1')
-      await submit('a2', { priority: 5, labels: ['gpu'] })
-      await submit('a3', { priority: -1 })
-      await submit('a4', { priority: 5 })
-      await submit('h1', { type: 'HTTP_GET_JSON', priority: 9 })
-      t.same(await readyIds(store, { want: { DELAY: 1 } }), ['a2'], 'over all lanes')
-      t.same(await readyIds(store, { want: { DELAY: 3 } }), ['a2', 'a4', 'a1'])
-      t.same(await readyIds(store, { want: { DELAY: 99 } }), ['a2', 'a4', 'a1', 'a3'])
-      t.same((await readyIds(store, { want: { DELAY: 1, HTTP_GET_JSON: 1 } })).sort(), ['a2', 'h1'])
-      t.same(await readyIds(store, { want: { DELAY: 0, HTTP_GET_JSON: 2 } }), ['h1'])
-      t.same(await readyIds(store, { want: {} }), [])
-      t.same(await readyIds(store, { want: { NO_SUCH_TYPE: 5 } }), [])
-    })
+    t.test(
+      'shows no more ready commands of a type than are wanted: highest priority first, then the oldest',
+      async (t) => {
+        const { store } = await open(t)
+        const submit = (commandId: string, options: CommandOptions = {}) =>
+          store.submit(waiting(commandId, options), null)
+        await submit('a1')
+        await submit('a2', { priority: 5, labels: ['gpu'] })
+        await submit('a3', { priority: -1 })
+        await submit('a4', { priority: 5 })
+        await submit('h1', { type: 'HTTP_GET_JSON', priority: 9 })
+        t.same(await readyIds(store, { want: { DELAY: 1 } }), ['a2'], 'over all lanes')
+        t.same(await readyIds(store, { want: { DELAY: 3 } }), ['a2', 'a4', 'a1'])
+        t.same(await readyIds(store, { want: { DELAY: 99 } }), ['a2', 'a4', 'a1', 'a3'])
+        t.same((await readyIds(store, { want: { DELAY: 1, HTTP_GET_JSON: 1 } })).sort(), ['a2', 'h1'])
+        t.same(await readyIds(store, { want: { DELAY: 0, HTTP_GET_JSON: 2 } }), ['h1'])
+        t.same(await readyIds(store, { want: {} }), [])
+        t.same(await readyIds(store, { want: { NO_SUCH_TYPE: 5 } }), [])
+      },
+    )
 
     t.test('shows only what the agent may take: types, labels, pin', async (t) => {
       const { store } = await open(t)
@@ -411,21 +475,27 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.equal((await store.evidence('a')).length, 1)
     })
 
-    t.test('answers a revision that grows with every change and never goes back, after a restart neither', async (t) => {
-      const { store, reopen } = await open(t)
-      const rev = async (of: Store) => (await of.lease(query('x'), (turn) => answering(turn, {}))).rev
-      const revs = [await rev(store)]
-      await store.submit(waiting('a'), null)
-      revs.push(await rev(store))
-      await store.lease(query('x'), (turn) => ({ ...answering(turn, {}), changes: [changeOf(waiting('a'), offer('x', 9))] }))
-      revs.push(await rev(store))
-      t.equal(await rev(store), revs.at(-1), 'a look changes nothing')
-      const again = await reopen()
-      t.equal(await rev(again), revs.at(-1))
-      await again.beginEpoch('epoch-two', 5)
-      revs.push(await rev(again))
-      for (const [index, each] of revs.entries()) if (index > 0) t.ok(each > (revs[index - 1] ?? 0), `${revs}`)
-    })
+    t.test(
+      'answers a revision that grows with every change and never goes back, after a restart neither',
+      async (t) => {
+        const { store, reopen } = await open(t)
+        const rev = async (of: Store) => (await of.lease(query('x'), (turn) => answering(turn, {}))).rev
+        const revs = [await rev(store)]
+        await store.submit(waiting('a'), null)
+        revs.push(await rev(store))
+        await store.lease(query('x'), (turn) => ({
+          ...answering(turn, {}),
+          changes: [changeOf(waiting('a'), offer('x', 9))],
+        }))
+        revs.push(await rev(store))
+        t.equal(await rev(store), revs.at(-1), 'a look changes nothing')
+        const again = await reopen()
+        t.equal(await rev(again), revs.at(-1))
+        await again.beginEpoch('epoch-two', 5)
+        revs.push(await rev(again))
+        for (const [index, each] of revs.entries()) if (index > 0) t.ok(each > (revs[index - 1] ?? 0), `${revs}`)
+      },
+    )
   })
 
   t.test('the list of agents counts what each one has', async (t) => {
@@ -454,7 +524,13 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       store.lease(query('x', { nowMs }), (turn) => ({ ...answering(turn, {}), evidence }))
     await keep([anEvidence], 10)
     await keep([{ ...anEvidence, verdict: 'orphan' }], 20)
-    await keep([{ ...anEvidence, outcomeSha256: 'another' }, { ...anEvidence, attemptId: 'a.10' }], 30)
+    await keep(
+      [
+        { ...anEvidence, outcomeSha256: 'another' },
+        { ...anEvidence, attemptId: 'a.10' },
+      ],
+      30,
+    )
     await keep([{ ...anEvidence, attemptId: 'ab.1' }], 40)
     t.same(await store.evidence('a'), [
       { attemptId: 'a.1', agentId: 'x', verdict: 'superseded', outcome: succeeded([1]), receivedAtMs: 10 },
@@ -466,7 +542,12 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
   t.test('the sweep', async (t) => {
     t.test('shows what is due, the most overdue first, no more than asked for', async (t) => {
       const { store } = await open(t)
-      for (const [commandId, expiresAtMs] of [['a', 300], ['b', 100], ['c', 200], ['d', 900]] as const)
+      for (const [commandId, expiresAtMs] of [
+        ['a', 300],
+        ['b', 100],
+        ['c', 200],
+        ['d', 900],
+      ] as const)
         await store.submit(waiting(commandId, { expiresAtMs }), null)
       await store.submit(waiting('e'), null)
       t.equal(await store.nextDueAtMs(), 100)
@@ -526,7 +607,9 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
         simpleAgent('busy', { renewedAtMs: 21_000 }),
         simpleAgent('forgetful', { renewedAtMs: 10 ** 9 }),
       ]
-      const commands = agents.map(({ agentId }, index) => running(`of-${agentId}`, { agentId, grantedAtMs: 200 + index }))
+      const commands = agents.map(({ agentId }, index) =>
+        running(`of-${agentId}`, { agentId, grantedAtMs: 200 + index }),
+      )
       for (const [index, one] of agents.entries()) {
         await store.lease(query(one.agentId), (turn) => answering(turn, { agent: one }))
         await store.submit(commands[index] as Command, null)
@@ -603,7 +686,11 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       const startedAtMs = 10 ** 7
       const again = await reopen()
       await again.rebaseLeases(startedAtMs)
-      t.equal(await again.sweepDue(startedAtMs, 10, ticking(startedAtMs)), 1, 'what was not started in time has expired')
+      t.equal(
+        await again.sweepDue(startedAtMs, 10, ticking(startedAtMs)),
+        1,
+        'what was not started in time has expired',
+      )
       t.match((await again.get('expired'))?.command, { status: 'FAILED', error: { code: 'EXPIRED' } })
       const overAtMs = startedAtMs + serverLeaseMs(LEASE_MS)
       t.equal(await again.sweepDue(overAtMs - 1, 10, ticking(overAtMs - 1)), 0)
@@ -673,14 +760,26 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
   t.test('old idempotency keys are forgotten, the oldest first, no more than asked for', async (t) => {
     const { store } = await open(t)
     const key = (name: string) => ({ key: name, bodySha256: 'same' })
-    for (const [name, createdAtMs] of [['k3', 30], ['k1', 10], ['k2', 20]] as const)
+    for (const [name, createdAtMs] of [
+      ['k3', 30],
+      ['k1', 10],
+      ['k2', 20],
+    ] as const)
       await store.submit(waiting(`of-${name}`, { createdAtMs }), key(name))
     t.equal(await store.pruneKeys(30, 1), 1)
     t.match(await store.submit(waiting('b'), key('k2')), { outcome: 'replayed' })
-    t.match(await store.submit(waiting('c', { createdAtMs: 40 }), key('k1')), { outcome: 'created' }, 'the oldest went first')
+    t.match(
+      await store.submit(waiting('c', { createdAtMs: 40 }), key('k1')),
+      { outcome: 'created' },
+      'the oldest went first',
+    )
     t.equal(await store.pruneKeys(30, 100), 1)
     t.equal(await store.pruneKeys(30, 100), 0)
-    t.match(await store.submit(waiting('d'), key('k3')), { outcome: 'replayed' }, 'made at that time is not made before it')
+    t.match(
+      await store.submit(waiting('d'), key('k3')),
+      { outcome: 'replayed' },
+      'made at that time is not made before it',
+    )
     t.ok(await store.get('of-k1'), 'the command stays')
   })
 
@@ -751,7 +850,10 @@ const move = async (store: Store, commandId: string, ...events: LifecycleEvent[]
 }
 
 const completedBy = (command: Command, agentId = 'x'): Command =>
-  [offer(agentId, 100), grant(agentId, 200), finish({ agentId })].reduce((before, event) => changeOf(before, event).command, command)
+  [offer(agentId, 100), grant(agentId, 200), finish({ agentId })].reduce(
+    (before, event) => changeOf(before, event).command,
+    command,
+  )
 
 const lostBy = (agentId: string, commandId: string, options: CommandOptions = {}): Command =>
   changeOf(running(commandId, { ...options, agentId }), { type: 'lose', nowMs: 300, reason: 'absent' }).command

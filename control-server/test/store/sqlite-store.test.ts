@@ -51,7 +51,15 @@ t.test('the statements that run all the time use the index that was made for the
   const db = inside(t, file)
   const planOf = (name: string): string[] => {
     const explain = db.prepare<[object], { detail: string }>(`EXPLAIN QUERY PLAN ${statement(name)}`)
-    const filters = { cursor: 'a', statuses: null, types: null, label: null, createdFromMs: null, createdToMs: null, text: null }
+    const filters = {
+      cursor: 'a',
+      statuses: null,
+      types: null,
+      label: null,
+      createdFromMs: null,
+      createdToMs: null,
+      text: null,
+    }
     const parameters = { ...filters, lane: '', limit: 1, nowMs: 1, agentId: 'x', dueAtMs: 1, commandId: 'a' }
     return explain.all(parameters).map(({ detail }) => detail)
   }
@@ -138,10 +146,12 @@ t.test('a row that cannot be is refused by the database, whoever writes it', asy
   const { store, file } = await open(t)
   await store.submit(waiting('a'), null)
   await store.submit(running('b'), null)
-  await store.lease(
-    { operation: 'register', agentId: 'x', ask: [], want: {}, mayTake: () => false, nowMs: 1 },
-    () => ({ agent: agent('x'), changes: [], evidence: [], answer: null }),
-  )
+  await store.lease({ operation: 'register', agentId: 'x', ask: [], want: {}, mayTake: () => false, nowMs: 1 }, () => ({
+    agent: agent('x'),
+    changes: [],
+    evidence: [],
+    answer: null,
+  }))
   const db = inside(t, file)
   const planted = [
     "UPDATE commands SET status = 'RUNNING' WHERE command_id = 'a'",

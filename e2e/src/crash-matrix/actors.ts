@@ -1,6 +1,8 @@
 /** Who works on a cell's command: an agent process, or a client of the simple API. Both can die and come back. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Exchange, FaultyProxy } from '../faulty-proxy.ts'
 import { type Process, startAgent } from '../processes.ts'
+import type { Cell } from './cells.ts'
 
 /** An attempt on one agent, from the start of its effect to its end, or to the end of the agent. */
 export type Run = { agentId: string; attempt: number; fromMs: number; toMs: number }
@@ -11,7 +13,8 @@ export type Actor = {
   /** Resolves with the time when it has killed itself at that point; rejects where it ended in another way. */
   crashed: () => Promise<number>
   kill: () => Promise<void>
-  /** Lets it do nothing until it is resumed; it does not notice. */
+  alive: () => boolean
+  /** Lets it do nothing until it is resumed, and ends its connections. */
   pause: () => Promise<void>
   resume: () => void
   /** Resolves when it has begun with the command. */
@@ -24,15 +27,19 @@ export type Actor = {
 /** Long enough that a sync at `POLL_MS` is not the one that reports, short enough to be waited for. */
 const POLL_MS = 700
 const LOOK_MS = 10
+const SETTLE_MS = 15_000
 
-export function createAgentActor(dataDir: string, agentId: string, port: number): Actor {
+export function createAgentActor(dataDir: string, agentId: string, proxy: FaultyProxy): Actor {
   const lives: { process: Process; endedMs: number; crashAt: string | undefined }[] = []
   const newest = () => lives.at(-1) ?? { process: undefined, crashAt: undefined }
-  const crashLine = (process: Process) => process.lines.find((line) => line['crashPoint'] !== undefined)
+  const crashLine = (process: Process) => process.lines.find((line) => line.crashPoint !== undefined)
   return {
     start(crashAt) {
       const flags = ['--agent-id', agentId, '--poll-interval', String(POLL_MS)]
-      const process = startAgent(dataDir, port, [...flags, ...(crashAt === undefined ? [] : ['--crash-at', crashAt])])
+      const process = startAgent(dataDir, proxy.port, [
+        ...flags,
+        ...(crashAt === undefined ? [] : ['--crash-at', crashAt]),
+      ])
       const life = { process, endedMs: Number.POSITIVE_INFINITY, crashAt }
       lives.push(life)
       void process.ended.then(() => {
@@ -42,29 +49,32 @@ export function createAgentActor(dataDir: string, agentId: string, port: number)
     async crashed() {
       const { process, crashAt } = newest()
       await process?.ended
-      if (process === undefined || crashLine(process)?.['crashPoint'] !== crashAt)
+      if (process === undefined || crashLine(process)?.crashPoint !== crashAt)
         throw new Error(`the agent did not die at ${crashAt}: ${process?.errors()}`)
       return Date.now()
     },
     kill: async () => newest().process?.kill(),
+    alive: () => newest().process?.running() ?? false,
     async pause() {
       newest().process?.signal('SIGSTOP')
       // What it had sent reaches the server before anything that is sent from now on.
       await sleep(LOOK_MS)
+      proxy.disconnect()
     },
     resume: () => newest().process?.signal('SIGCONT'),
     begun: async (commandId) =>
-      void (await newest().process?.logged((line) => line.msg === 'started' && line['commandId'] === commandId)),
+      void (await newest().process?.logged((line) => line.msg === 'started' && line.commandId === commandId)),
     runs: (commandId) =>
       lives.flatMap(({ process, endedMs }) => {
         const runs: Run[] = []
         for (const line of process.lines) {
-          const atMs = Date.parse(String(line['time']))
-          const ofCommand = line['commandId'] === commandId || String(line['attemptId']).startsWith(`${commandId}.`)
+          const atMs = Date.parse(String(line.time))
+          const ofCommand = line.commandId === commandId || String(line.attemptId).startsWith(`${commandId}.`)
           const open = runs.findLast(({ toMs }) => toMs === endedMs)
           if (ofCommand && line.msg === 'started')
-            runs.push({ agentId, attempt: Number(line['attempt']), fromMs: atMs, toMs: endedMs })
-          else if (ofCommand && (line.msg === 'finished' || line.msg === 'dropped') && open !== undefined) open.toMs = atMs
+            runs.push({ agentId, attempt: Number(line.attempt), fromMs: atMs, toMs: endedMs })
+          else if (ofCommand && (line.msg === 'finished' || line.msg === 'dropped') && open !== undefined)
+            open.toMs = atMs
         }
         return runs
       }),
@@ -72,14 +82,21 @@ export function createAgentActor(dataDir: string, agentId: string, port: number)
   }
 }
 
-type Handed = { commandId: string; type: string; payload: { ms: number; url: string }; takeover: string; timeoutMs: number; attempt: number }
+type Handed = {
+  commandId: string
+  type: string
+  payload: { ms: number; url: string }
+  takeover: string
+  timeoutMs: number
+  attempt: number
+}
 
 /**
  * A client as the original simple API expects it: polls, works, reports until it is answered, and forgets everything when
  * it dies. It knows its time: what may be taken over it does not begin when the answer took as long as the attempt may.
  */
-export function createSimpleActor(agentId: string, port: number): Actor {
-  const base = `http://127.0.0.1:${port}`
+export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
+  const base = `http://127.0.0.1:${proxy.port}`
   const runs: (Run & { commandId: string })[] = []
   const lines: string[] = []
   let life = new AbortController()
@@ -103,7 +120,13 @@ export function createSimpleActor(agentId: string, port: number): Actor {
     }
   }
   const work = async (signal: AbortSignal, command: Handed): Promise<unknown> => {
-    const run = { commandId: command.commandId, agentId, attempt: command.attempt, fromMs: Date.now(), toMs: Number.POSITIVE_INFINITY }
+    const run = {
+      commandId: command.commandId,
+      agentId,
+      attempt: command.attempt,
+      fromMs: Date.now(),
+      toMs: Number.POSITIVE_INFINITY,
+    }
     runs.push(run)
     try {
       if (command.type === 'DELAY') {
@@ -127,7 +150,7 @@ export function createSimpleActor(agentId: string, port: number): Actor {
       const result = await work(signal, command)
       await patiently(signal, async () => {
         const { body } = await call(signal, 'PUT', `/commands/${command.commandId}/result`, { agentId, result })
-        return body?.['success'] === true || typeof body?.['code'] === 'string' ? true : undefined
+        return body?.success === true || typeof body?.code === 'string' ? true : undefined
       })
     }
   }
@@ -138,6 +161,7 @@ export function createSimpleActor(agentId: string, port: number): Actor {
     },
     crashed: () => Promise.reject(new Error('a simple client has no crash points')),
     kill: async () => life.abort(),
+    alive: () => !life.signal.aborted,
     pause: async () => life.abort(),
     resume: () => actor.start(),
     async begun(commandId) {
@@ -147,4 +171,16 @@ export function createSimpleActor(agentId: string, port: number): Actor {
     lines: () => lines,
   }
   return actor
+}
+
+/**
+ * Resolves when whoever lives has nothing left to report, as it says in a message sent after `sinceMs`: an agent that it
+ * holds nothing, a simple client that it asks for more.
+ */
+export function hasNothingLeft(proxy: FaultyProxy, client: Cell['client'], sinceMs: number): Promise<void> {
+  const saysSo = ({ message, request, status }: Exchange): boolean =>
+    client === 'agent'
+      ? message === 'sync' && status === 200 && request.includes('"held":[]')
+      : message === 'next' && status === 204
+  return proxy.until((log) => log.some((exchange) => exchange.atMs >= sinceMs && saysSo(exchange)), SETTLE_MS)
 }

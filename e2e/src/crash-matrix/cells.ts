@@ -6,8 +6,8 @@
  * two it depends on the type whether a restarted agent can go on.
  */
 import type { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
-import { serverLeaseMs } from '@agent-executor/control-server/lifecycle/lease-policy'
 import type { CRASH_POINT_NAMES as SERVER_POINTS } from '@agent-executor/control-server/crash-points'
+import { serverLeaseMs } from '@agent-executor/control-server/lifecycle/lease-policy'
 import { FAULTS, type Fault, type Message, type Misbehaviour } from '../faulty-proxy.ts'
 
 /** As short as the server allows. */
@@ -42,6 +42,8 @@ export type Cell = Place & {
   name: string
   /** Who works: an agent of this repository, or a client that knows `next` and `result` only. */
   client: 'agent' | 'simple'
+  /** A new agent, because its start is part of the cell, or it dies at a point of its own. */
+  fresh: boolean
   cause:
     | { kind: 'crash'; in: 'agent' | 'server'; point: string; both: boolean; restart: Restart }
     | { kind: 'proxy'; misbehaviour: Misbehaviour }
@@ -51,9 +53,9 @@ export type Cell = Place & {
   other: boolean
   /**
    * `waiting`: submitted before the agent starts. `idle`: submitted while it waits. `later`: with a `notBefore`.
-   * `cancelled`: cancelled while it runs. `agent dead`: the agent is killed while it runs.
+   * `submitting`: the crash is in the submission. `cancelled`: cancelled while it runs. `agent dead`: the agent is killed while it runs.
    */
-  situation: 'waiting' | 'idle' | 'later' | 'cancelled' | 'agent dead'
+  situation: 'waiting' | 'idle' | 'later' | 'submitting' | 'cancelled' | 'agent dead'
   effectMs: number
   expected: Expected
 }
@@ -137,7 +139,9 @@ function afterLoss(reached: Reached, afterCrash: 'resumed' | 'in doubt' | 'forgo
       // A known outcome that comes back before the next grant saves the second run.
       if (retries) return ends('COMPLETED', reached === 'finished' && comesBack ? 1 : begun + 1, 2)
       if (!comesBack) return ends('LOST', begun, 1)
-      return reached === 'finished' || afterCrash === 'resumed' ? ends('COMPLETED', 1, 1) : ends('INTERRUPTED', begun, 1)
+      return reached === 'finished' || afterCrash === 'resumed'
+        ? ends('COMPLETED', 1, 1)
+        : ends('INTERRUPTED', begun, 1)
     }
   }
 }
@@ -155,8 +159,14 @@ const named = <Rest extends Place>(cell: Rest): Rest & { name: string } => ({
 
 function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, column: Column): Cell {
   return named({
-    ...{ table: both ? 'both die, at a point of the agent' : 'the agent dies', row: point, type, column: columnName(column) },
+    ...{
+      table: both ? 'both die, at a point of the agent' : 'the agent dies',
+      row: point,
+      type,
+      column: columnName(column),
+    },
     client: 'agent',
+    fresh: true,
     cause: { kind: 'crash', in: 'agent', point, both, restart: column.restart },
     retries: column.retries,
     other: column.restart === 'never' || column.restart === 'late',
@@ -187,8 +197,11 @@ function serverCrash(
     return { ...place, skipped: 'Nothing is handed out yet: for the agent it is the crash of the server alone.' }
 
   const simple = operation === 'next' || operation === 'result'
-  const situation =
-    operation === 'cancel' ? 'cancelled' : operation === 'sweep' ? (both ? 'agent dead' : 'later') : 'waiting'
+  const situations: Readonly<Record<string, Cell['situation']>> = {
+    submit: 'submitting',
+    cancel: 'cancelled',
+    sweep: both ? 'agent dead' : 'later',
+  }
   const expected = (): Expected => {
     if (operation === 'cancel') return afterCancel(both, column)
     if (both) return afterLoss(reached, simple ? 'forgotten' : TYPES[type].afterCrash, column)
@@ -200,16 +213,19 @@ function serverCrash(
   return named({
     ...place,
     client: simple ? 'simple' : 'agent',
+    fresh: simple || operation === 'register',
     cause: { kind: 'crash', in: 'server', point: `${point}:${hit}`, both, restart: column.restart },
     retries: column.retries,
     other,
-    situation,
+    situation: situations[operation] ?? 'waiting',
     effectMs: operation === 'cancel' ? ENDLESS_MS : operation === 'heartbeat' ? LONG_EFFECT_MS : EFFECT_MS,
     expected: expected(),
   })
 }
 
-type ProxyRow = { row: string; message: Message; has?: string } & Partial<Pick<Cell, 'client' | 'situation' | 'effectMs'>>
+type ProxyRow = { row: string; message: Message; has?: string } & Partial<
+  Pick<Cell, 'client' | 'situation' | 'effectMs'>
+>
 
 const PROXY_ROWS: readonly ProxyRow[] = [
   { row: 'register', message: 'register' },
@@ -227,17 +243,24 @@ const PROXY_ROWS: readonly ProxyRow[] = [
 const UNTOLD: readonly Fault[] = ['response lost', 'response cut', 'status 500']
 
 function afterFault(row: string, fault: Fault, retries: boolean): Expected {
-  if (row === 'next' && UNTOLD.includes(fault)) return afterLoss('granted', 'forgotten', { restart: 'at once', retries })
+  if (row === 'next' && UNTOLD.includes(fault))
+    return afterLoss('granted', 'forgotten', { restart: 'at once', retries })
   // Held past the lease. What had begun was stopped, or its outcome comes too late; what had not begun does not begin.
   const begun = row === 'sync that renews' || row === 'heartbeat'
   const tooLate = fault === 'request delayed' && (row === 'sync that reports' || row === 'result')
   return { ending: 'COMPLETED', effects: [1, retries && (begun || tooLate) ? 2 : 1] }
 }
 
-function proxyFault({ row, message, has, ...more }: ProxyRow, fault: Fault, type: Type, retries: boolean): Cell {
+function proxyFault(
+  { row, message, has, client = 'agent', ...more }: ProxyRow,
+  fault: Fault,
+  type: Type,
+  retries: boolean,
+): Cell {
   return named({
     ...{ table: 'a message goes wrong', row, type, column: retries ? `${fault}, retries` : fault },
-    client: 'agent',
+    client,
+    fresh: client === 'simple' || message === 'register',
     cause: {
       kind: 'proxy',
       misbehaviour: {

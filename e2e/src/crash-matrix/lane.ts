@@ -1,87 +1,91 @@
 /**
- * What the cells that run one after another share: a server and its data, which see every crash of all of them, and the
- * other agent. The data are read once more at the end, after a last crash: what was final must still be as it was.
+ * What the cells that run one after another share, because to start a process is what costs most: a server, whose data
+ * see every crash of all of them, and two agents. The data are read once more at the end, after a last crash: what was
+ * final must still be as it was.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type Api, type CommandView, createApi } from '../api.ts'
 import { type FaultyProxy, startFaultyProxy } from '../faulty-proxy.ts'
 import { freePort, type Process, startServer } from '../processes.ts'
-import { type Actor, createAgentActor, createSimpleActor } from './actors.ts'
-import { LEASE_MS } from './cells.ts'
+import { type Actor, createAgentActor, createSimpleActor, hasNothingLeft } from './actors.ts'
+import { type Cell, LEASE_MS } from './cells.ts'
 
 const OFFER_MS = 1500
+/** Often enough; every look costs the server what the cells need. */
+const LOOK_MS = 100
+
+/** Somebody who works, and the way to the server, which can be made to go wrong. */
+export type Worker = { actor: Actor; proxy: FaultyProxy }
 
 export type Lane = {
-  dir: string
-  port: number
   api: Api
   /** The server, started anew where it is dead or has another crash point. */
   serve: (crashAt?: string) => Promise<void>
-  /** Resolves with the time when the server has killed itself at its crash point; rejects where it ended otherwise. */
+  /** Resolves when the server has killed itself at its crash point; rejects where it ended otherwise. */
   crashed: () => Promise<number>
   killServer: () => Promise<void>
-  serverLines: () => string[]
-  /** The other one, paused; agents go through the proxy. */
-  other: (client: 'agent' | 'simple') => Promise<Actor & { proxy: FaultyProxy }>
+  /** A new one for one cell, not started. */
+  fresh: (client: Cell['client'], name: string) => Promise<Worker>
+  /** One that stays, paused and without connections: `worker`, or `other` for the one that takes over. */
+  resident: (client: Cell['client'], name: 'worker' | 'other') => Promise<Worker>
   /** To be read once more at the end. */
   remember: (command: CommandView) => void
+  /** What the server said last, for people. */
+  lines: () => string[]
   /** Ends everything; answers the ids of remembered commands that are not as they were. */
   close: () => Promise<string[]>
 }
 
 export async function openLane(dir: string): Promise<Lane> {
   const port = await freePort()
-  const api = createApi(port)
+  const api = createApi(port, LOOK_MS)
   const flags = ['--lease-ms', String(LEASE_MS), '--offer-ms', String(OFFER_MS), '--lost-grace-ms', '0']
   const finals = new Map<string, CommandView>()
-  const others = new Map<string, Actor & { proxy: FaultyProxy }>()
-  let server: { process: Process; crashAt: string | undefined; dead: boolean } | null = null
+  const residents = new Map<string, Worker>()
+  let server: { process: Process; crashAt: string | undefined } | null = null
 
   const lane: Lane = {
-    dir,
-    port,
     api,
     async serve(crashAt) {
-      if (server !== null && !server.dead && server.crashAt === crashAt) return
+      if (server?.process.running() && server.crashAt === crashAt) return
       await lane.killServer()
-      const process = await startServer(`${dir}/server`, port, [...flags, ...(crashAt ? ['--crash-at', crashAt] : [])])
-      const started = { process, crashAt, dead: false }
-      server = started
-      void process.ended.then(() => {
-        started.dead = true
-      })
+      const more = crashAt === undefined ? [] : ['--crash-at', crashAt]
+      server = { process: await startServer(`${dir}/server`, port, [...flags, ...more]), crashAt }
     },
     async crashed() {
       const { process, crashAt } = server ?? {}
       await process?.ended
-      const line = process?.lines.find((each) => each['crashPoint'] !== undefined)
-      if (`${line?.['crashPoint']}:${line?.['hit']}` !== crashAt)
+      const line = process?.lines.find(({ crashPoint }) => crashPoint !== undefined)
+      if (`${line?.crashPoint}:${line?.hit}` !== crashAt)
         throw new Error(`the server did not die at ${crashAt}: ${process?.errors()}`)
       return Date.now()
     },
     killServer: async () => server?.process.kill(),
-    serverLines: () => server?.process.lines.map((line) => JSON.stringify(line)) ?? [],
-    async other(client) {
-      const known = others.get(client)
-      if (known !== undefined) return known
-      await lane.serve()
+    async fresh(client, name) {
       const proxy = await startFaultyProxy(port)
-      const actor =
-        client === 'agent' ? createAgentActor(`${dir}/other`, 'other', proxy.port) : createSimpleActor('other-simple', proxy.port)
-      const other = { ...actor, proxy }
-      others.set(client, other)
-      if (client === 'agent') {
-        actor.start()
-        await proxy.until((log) => log.some(({ message, status }) => message === 'sync' && status === 200))
-        await actor.pause()
+      return {
+        proxy,
+        actor: client === 'agent' ? createAgentActor(`${dir}/${name}`, name, proxy) : createSimpleActor(name, proxy),
       }
-      return other
+    },
+    async resident(client, name) {
+      const id = `${name}-${client}`
+      const resident = residents.get(id) ?? (await lane.fresh(client, id))
+      residents.set(id, resident)
+      if (client === 'agent' && !resident.actor.alive()) {
+        await lane.serve()
+        resident.actor.start()
+        await hasNothingLeft(resident.proxy, client, Date.now())
+        await resident.actor.pause()
+      }
+      return resident
     },
     remember: (command) => void finals.set(command.commandId, command),
+    lines: () => server?.process.lines.map((line) => JSON.stringify(line)) ?? [],
     async close() {
-      for (const other of others.values()) {
-        await other.kill()
-        await other.proxy.close()
+      for (const { actor, proxy } of residents.values()) {
+        await actor.kill()
+        await proxy.close()
       }
       await lane.killServer()
       await lane.serve()

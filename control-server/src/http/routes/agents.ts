@@ -97,7 +97,10 @@ export function agentRoutes(app: App, context: Context): void {
           return decision
         },
       )
-      if (!answer.ok) throw new ApiError(answer.code, answer.message)
+      if (!answer.ok) {
+        wakeups.refused(agentId)
+        throw new ApiError(answer.code, answer.message)
+      }
       const { response } = answer
       if (synced !== undefined) wakeups.synced(synced, unmet(wanted, response.offers))
       for (const attemptId of response.grants) request.log.info({ agentId, attemptId }, 'granted')

@@ -86,11 +86,12 @@ export function commandRoutes(app: App, context: Context): void {
     async (request, reply) => {
       const now = nowMs()
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
+      const problems = submissionProblems(request.body, now)
       // A replay is answered as the first time was, though its deadline may have passed since.
-      const problems = submissionProblems(request.body, key === null ? now : Number.NEGATIVE_INFINITY)
-      if (problems.length > 0)
+      const replay = problems.length > 0 && key !== null ? await store.replay(key) : undefined
+      if (problems.length > 0 && replay === undefined)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
-      const submitted = await store.submit(commandOf(request.body, newId(), now), key)
+      const submitted = replay ?? (await store.submit(commandOf(request.body, newId(), now), key))
       if (submitted.outcome === 'conflict')
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],

@@ -1,0 +1,83 @@
+// The HTTP API over a real database against a model of it: random calls, faults and time, shrunk where they disagree.
+// FC_RUNS sets the number of runs, FC_SEED and FC_PATH (both printed on failure) repeat one.
+import assert from 'node:assert/strict'
+import type { CommandRecord } from '@agent-executor/protocol'
+import fc from 'fast-check'
+import t from 'tap'
+import { look, type State, steps, sweepAt, createState } from './steps.ts'
+import { createWorld, type World } from './world.ts'
+
+const RUNS = Number(process.env['FC_RUNS'] ?? 300)
+/** Runs by default stop after this, on a machine that is busy with something else. */
+const TIME_MS = process.env['FC_RUNS'] === undefined ? 25_000 : Number.POSITIVE_INFINITY
+const STEPS_MAX = 50
+
+type LoggedEvent = { seq: number; type: string; from: string | null; to: string; attempt: number | null }
+
+/** What has to be true of whatever was done: the whole record, the log of its way, and that all of it ends. */
+async function conclude(state: State, world: World): Promise<void> {
+  const { model } = state
+  const before = new Map(model.commands.filter(({ status }) => status !== 'PENDING' && status !== 'RUNNING').map((each) => [each.commandId, each.text]))
+  // Everybody is silent for two months.
+  for (let count = 0; count < 3; count += 1) await sweepAt(state, world, 20 * 86_400_000)
+  await look(state, world)
+  assert.deepEqual(model.commands.filter(({ status }) => status === 'RUNNING').map((each) => each.commandId), [], 'R8')
+  const seqs = new Set<number>()
+  for (const command of model.commands) {
+    const { commandId } = command
+    const record = (await world.call('GET', `/commands/${commandId}`)).body as CommandRecord
+    assert.deepEqual(
+      record.attempts.map(({ attempt, agentId, state }) => [attempt, agentId, state]),
+      command.attempts.map(({ number, agentId, state }) => [number, agentId, state]),
+      'every attempt is kept, those that came to nothing too',
+    )
+    if (before.has(commandId)) assert.equal(command.text, before.get(commandId), 'R4')
+    const events = (await world.call('GET', `/commands/${commandId}/events`)).body as LoggedEvent[]
+    assert.equal(events[0]?.type, 'submitted')
+    for (const [index, event] of events.entries()) {
+      assert.equal(event.from, events[index - 1]?.to ?? null, 'the events are a path')
+      assert.ok(event.seq > (events[index - 1]?.seq ?? 0), 'in the order of their numbers')
+      assert.ok(!seqs.has(event.seq), 'each number once')
+      seqs.add(event.seq)
+    }
+    const granted = events.filter(({ type }) => type === 'granted').map(({ attempt }) => attempt)
+    const attempts = command.attempts.filter(({ grantedAtMs }) => grantedAtMs !== null).map(({ number }) => number)
+    assert.deepEqual(granted, attempts, 'each grant is one event')
+    const phase = record.status === 'PENDING' ? ['WAITING', 'OFFERED'] : [record.status]
+    assert.ok(phase.includes(events.at(-1)?.to as string), 'the path ends where the command is')
+  }
+}
+
+t.test('whatever happens, the server answers as the model says', { timeout: 3_600_000 }, async (t) => {
+  const world = await createWorld(t)
+  const counted: Record<string, number> = { runs: 0, commands: 0 }
+  const add = (name: string): void => {
+    counted[name] = (counted[name] ?? 0) + 1
+  }
+  const property = fc.asyncProperty(steps(STEPS_MAX), async (commands) => {
+    await world.begin()
+    const state = createState()
+    await fc.asyncModelRun(() => ({ model: state, real: world }), commands)
+    await conclude(state, world)
+    add('runs')
+    for (const command of state.model.commands) {
+      add('commands')
+      add(command.status)
+      for (const attempt of command.attempts) add(`attempt ${attempt.state}`)
+    }
+  })
+  const { FC_SEED, FC_PATH } = process.env
+  const details = await fc.check(property, {
+    numRuns: RUNS,
+    includeErrorInReport: true,
+    ...(Number.isFinite(TIME_MS) ? { interruptAfterTimeLimit: TIME_MS } : {}),
+    ...(FC_SEED === undefined ? {} : { seed: Number(FC_SEED) }),
+    ...(FC_PATH === undefined ? {} : { path: FC_PATH }),
+  })
+  t.comment(`seed ${details.seed}: ${JSON.stringify(counted)}`)
+  if (details.failed) {
+    t.comment(fc.defaultReportMessage(details))
+    throw details.errorInstance
+  }
+  t.ok(details.numRuns >= Math.min(RUNS, 20), `${details.numRuns} runs`)
+})
