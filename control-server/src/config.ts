@@ -18,7 +18,7 @@ export const SETTINGS = {
   poisonAfter: { kind: 'integer', name: 'POISON_AFTER', flag: '--poison-after', default: 3, min: 1, max: 100, unit: 'count', meaning: 'Crashed agents that make a command POISONED' },
   delayMsMax: { kind: 'integer', name: 'DELAY_MS_MAX', flag: '--delay-ms-max', default: DAY_MS, min: 0, max: 366 * DAY_MS, unit: 'ms', meaning: 'Longest DELAY that may be submitted' },
   bodyBytesMax: { kind: 'integer', name: 'BODY_BYTES_MAX', flag: '--body-bytes-max', default: 1_048_576, min: 1024, max: 67_108_864, unit: 'bytes', meaning: 'Largest body of a submission' },
-  syncBytesMax: { kind: 'integer', name: 'SYNC_BYTES_MAX', flag: '--sync-bytes-max', default: 33_554_432, min: 1_048_576, max: 268_435_456, unit: 'bytes', meaning: 'Largest body of a sync or a reported result' },
+  syncBytesMax: { kind: 'integer', name: 'SYNC_BYTES_MAX', flag: '--sync-bytes-max', default: 33_554_432, min: 1_048_576, max: 268_435_456, unit: 'bytes', meaning: 'Largest body of a sync or a reported result; at least four times RESULT_BYTES_MAX' },
   resultBytesMax: { kind: 'integer', name: 'RESULT_BYTES_MAX', flag: '--result-bytes-max', default: 1_048_576, min: 1024, max: 16_777_216, unit: 'bytes', meaning: 'Largest result that is stored whole; a larger one is cut and flagged' },
   idempotencyMs: { kind: 'integer', name: 'IDEMPOTENCY_MS', flag: '--idempotency-ms', default: DAY_MS, min: 1000, max: 90 * DAY_MS, unit: 'ms', meaning: 'How long an Idempotency-Key is remembered' },
   drainMs: { kind: 'integer', name: 'DRAIN_MS', flag: '--drain-ms', default: 8000, min: 0, max: 600_000, unit: 'ms', meaning: 'How long requests in flight may take after SIGTERM' },

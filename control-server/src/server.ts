@@ -9,6 +9,7 @@ import {
   createSteadyClock,
   EXIT,
   helpText,
+  isFatalSqliteError,
   loadEnvFile,
   printableSettings,
   readSettings,
@@ -43,24 +44,33 @@ if (argv.includes('--help')) {
   process.exit(0)
 }
 
-const { settings, warnings } = (() => {
+/** Settings that nobody can mean end the process with a sentence for each. */
+const understood = <Result>(body: () => Result): Result => {
   try {
-    loadEnvFile(resolve('.env'))
-    const { values, warnings } = readSettings(SETTINGS, {
-      argv: argv.filter((flag) => flag !== '--print-config'),
-      env: process.env,
-    })
-    refuseInProduction(values, process.env)
-    if (!isLoopback(values.host) && !values.allowUnauthenticated)
-      throw new SettingsError([
-        `HOST=${values.host} is not a loopback address and the server has no keys: everybody who reaches it could run commands. Set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may.`,
-      ])
-    return { settings: values, warnings }
+    return body()
   } catch (error) {
     if (error instanceof SettingsError) return fail(error.message, EXIT.config)
     throw error
   }
-})()
+}
+
+const { settings, warnings } = understood(() => {
+  loadEnvFile(resolve('.env'))
+  const { values, warnings } = readSettings(SETTINGS, {
+    argv: argv.filter((flag) => flag !== '--print-config'),
+    env: process.env,
+  })
+  refuseInProduction(values, process.env)
+  if (!isLoopback(values.host) && !values.allowUnauthenticated)
+    throw new SettingsError([
+      `HOST=${values.host} is not a loopback address and the server has no keys: everybody who reaches it could run commands. Set ALLOW_UNAUTHENTICATED=true if something in front of it decides who may.`,
+    ])
+  if (values.syncBytesMax < 4 * values.resultBytesMax)
+    throw new SettingsError([
+      `SYNC_BYTES_MAX=${values.syncBytesMax} must be at least four times RESULT_BYTES_MAX=${values.resultBytesMax}: a result that is within its limit could not be reported.`,
+    ])
+  return { settings: values, warnings }
+})
 if (argv.includes('--print-config')) {
   process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
   process.exit(0)
@@ -72,14 +82,7 @@ const logger = createLogger({
   ...(settings.logFile ? { file: settings.logFile } : {}),
 })
 for (const warning of warnings) logger.warn(warning)
-const crashPoints = createCrashPoints({
-  names: CRASH_POINT_NAMES,
-  crashAt: settings.crashAt,
-  randomFailures: settings.randomFailures,
-  randomSeed: settings.randomSeed,
-  killAfterS: settings.killAfterS,
-  log: logger,
-})
+const crashPoints = understood(() => createCrashPoints({ ...settings, names: CRASH_POINT_NAMES, log: logger }))
 
 const nowMs = createSteadyClock()
 const newId = () => uuidv7()
@@ -115,7 +118,8 @@ const store = (() => {
       onFatal: fatal,
     })
   } catch (error) {
-    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, EXIT.config)
+    const code = isFatalSqliteError(error) ? EXIT.io : EXIT.config
+    return fail(`cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`, code)
   }
 })()
 

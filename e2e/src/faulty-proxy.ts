@@ -72,6 +72,7 @@ export async function startFaultyProxy(port: number) {
   const log: Exchange[] = []
   const watchers = new Set<() => void>()
   const open = new Set<Socket>()
+  const pending = new Set<Exchange>()
   let plan: (Misbehaviour & { left: number; happened: (atMs: number) => void }) | null = null
   let blocked = false
   let late: { call: Call; newer: Message; happened: (atMs: number) => void } | null = null
@@ -91,6 +92,7 @@ export async function startFaultyProxy(port: number) {
       response: '',
     }
     log.push(exchange)
+    pending.add(exchange)
     changed()
     const { method, path, headers, body } = call
     const sent = httpRequest({
@@ -102,12 +104,16 @@ export async function startFaultyProxy(port: number) {
       agent: false,
       ...(signal ? { signal } : {}),
     })
-    sent.end(body)
-    const [received] = (await once(sent, 'response')) as [IncomingMessage]
-    const answer = { status: received.statusCode ?? 0, headers: received.headers, body: await text(received) }
-    Object.assign(exchange, { status: answer.status, response: answer.body })
-    changed()
-    return answer
+    try {
+      sent.end(body)
+      const [received] = (await once(sent, 'response')) as [IncomingMessage]
+      const answer = { status: received.statusCode ?? 0, headers: received.headers, body: await text(received) }
+      Object.assign(exchange, { status: answer.status, response: answer.body })
+      return answer
+    } finally {
+      pending.delete(exchange)
+      changed()
+    }
   }
 
   /** What the plan says about this call, if it is about it. */
@@ -135,7 +141,8 @@ export async function startFaultyProxy(port: number) {
       const pass = (answer: Answer) => outgoing.writeHead(answer.status, answer.headers).end(answer.body)
       const due = planFor(call)
       if (due === null) {
-        pass(await ask(call, gone.signal))
+        // A wait ends with its client; what changes something has reached the server.
+        pass(await ask(call, messageOf(call) === 'wait' ? gone.signal : undefined))
         await deliverLate(messageOf(call))
         return
       }
@@ -243,6 +250,11 @@ export async function startFaultyProxy(port: number) {
       watchers.delete(look)
       timer.abort()
       if (!found) throw new Error(`the proxy waited ${deadlineMs} ms in vain`)
+    },
+
+    /** Resolves when the server has answered everything that may change something. */
+    async quiet(): Promise<void> {
+      await this.until(() => [...pending].every(({ message }) => message === 'wait'))
     },
 
     /** Ends every connection, as when a cable is pulled. */

@@ -17,7 +17,15 @@ const pathsOf = (submission: Submission) => submissionProblems(submission, NOW).
 t.test('what was not said has a default', async (t) => {
   const command = commandOf(delay(), 'a', NOW)
   t.match(command, {
-    ...{ commandId: 'a', type: 'DELAY', status: 'PENDING', priority: 0, availableAtMs: null, createdAtMs: NOW },
+    ...{
+      commandId: 'a',
+      type: 'DELAY',
+      status: 'PENDING',
+      resultTruncated: false,
+      priority: 0,
+      availableAtMs: null,
+      createdAtMs: NOW,
+    },
     ...{ grantedCount: 0, crashCount: 0, cancel: null, error: null, startedAtMs: null, finishedAtMs: null },
   })
   t.same(command.attempts, [])

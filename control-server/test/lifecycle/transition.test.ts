@@ -272,6 +272,10 @@ t.test('an outcome', async (t) => {
     t.match(command.attempts, [{ state: 'SUCCEEDED', outcomeSha256: 'h', error: null, finishedAtMs: 400 }])
   })
 
+  t.test('is whole unless it says that it was cut', async (t) => {
+    t.equal(after(running('a'), finish()).resultTruncated, false)
+  })
+
   t.test('of a LOST attempt counts as if nothing had happened', async (t) => {
     const command = after(lost('a'), finish({ nowMs: 5000 }))
     t.match(command, { status: 'COMPLETED', attempts: [{ state: 'SUCCEEDED', lostAtMs: null }] })
@@ -511,6 +515,14 @@ t.test('the late outcome of an attempt that was taken over', async (t) => {
         t.equal(refusal(move(told.command, finish({ nowMs: 50_003, outcome }))), 'superseded', 'it counts once')
       }
   })
+
+  t.test(
+    'that is unknown does not fail the command, whatever retryOn names: it is on its way to the next attempt',
+    async (t) => {
+      const command = takenOver('a', { retryOn: ['HTTP_ERROR'] })
+      t.match(after(command, finish({ nowMs: 50_002, outcome: interrupted })), { status: 'PENDING', crashCount: 1 })
+    },
+  )
 
   t.test('fails the command where its error is one that nobody wants retried', async (t) => {
     for (const command of Object.values(inPhases()))

@@ -262,8 +262,8 @@ export function createModel() {
       const incarnation = agent?.kind === 'simple' ? agent.incarnation : (agent?.incarnation ?? 0) + 1
       lines += 1
       agents.set(agentId, { kind: 'simple', journalId: null, nonce: null, incarnation, seq: 0, logSeq: 0, renewedAtMs: nowMs, line: lines })
-      const mayTake = ({ wanted, ready }: Known) => ready && wanted.labels.length === 0 && (wanted.agentId ?? agentId) === agentId
-      const candidates = commands.filter(mayTake)
+      const isFor = ({ labels, agentId: pinnedTo }: Wanted) => labels.length === 0 && (pinnedTo ?? agentId) === agentId
+      const candidates = commands.filter(({ wanted, ready }) => ready && isFor(wanted))
       const best = byUrgency(candidates.filter((command) => !deadlinePassed(command)))[0]
       // One whose deadline has passed stands in the way until the sweep has seen it.
       if (taken === null) {
@@ -283,13 +283,18 @@ export function createModel() {
       const command = byId.get(commandId)
       if (command === undefined) return { status: 404, code: 'COMMAND_NOT_FOUND' }
       const agent = agents.get(agentId)
-      if (agent?.kind === 'simple') agent.renewedAtMs = nowMs
+      // One that is refused renews nothing.
+      const renew = () => agent?.kind === 'simple' && Object.assign(agent, { renewedAtMs: nowMs })
       const newest = newestOf(command)
       const repeated = [newest, grantedOf(command).at(-1)].some((each) => each?.agentId === agentId && each.sha256 === sha256)
-      if (repeated) return null
+      if (repeated) {
+        renew()
+        return null
+      }
       if (command.status !== 'RUNNING') return { status: 400, code: 'COMMAND_NOT_RUNNING' }
       const isTheirs = newest?.agentId === agentId && (attemptNumber ?? newest.number) === newest.number && agent?.kind === 'simple'
       if (!isTheirs) return { status: 400, code: 'NOT_YOUR_COMMAND' }
+      renew()
       conclude(command, newest, outcome, sha256)
       return null
     },
@@ -488,15 +493,9 @@ export function createModel() {
   }
 
   function offered(agentId: string, request: SyncRequest, repeated: Offer[], fresh: Offer[], waited: Known[]): void {
-    const { types, labels } = takers.get(agentId) as Taker
     for (const type of ['DELAY', 'HTTP_GET_JSON'] as const) {
       const want = (request.want[type] ?? 0) - repeated.filter((each) => each.type === type).length
-      const mayTake = ({ wanted }: Known) =>
-        wanted.type === type &&
-        types.includes(type) &&
-        wanted.labels.every((label) => labels.includes(label)) &&
-        (wanted.agentId ?? agentId) === agentId
-      const candidates = waited.filter((command) => mayTake(command) && command.ready)
+      const candidates = waited.filter(({ wanted, ready }) => ready && wanted.type === type && mayTake(agentId, wanted))
       const right = byUrgency(candidates.filter((command) => !deadlinePassed(command))).slice(0, Math.max(0, want))
       const got = fresh.filter((each) => each.type === type)
       const gotIds = got.map((each) => each.commandId)
@@ -515,6 +514,11 @@ export const takers: ReadonlyMap<string, Taker> = new Map([
   ['b', { types: ['DELAY', 'HTTP_GET_JSON'], labels: ['gpu'] }],
   ['liar', { types: ['DELAY'], labels: ['gpu', 'eu'] }],
 ])
+
+export const mayTake = (agentId: string, { type, labels, agentId: pinnedTo }: Wanted): boolean => {
+  const taker = takers.get(agentId) as Taker
+  return taker.types.includes(type) && labels.every((label) => taker.labels.includes(label)) && (pinnedTo ?? agentId) === agentId
+}
 
 /** Highest priority first, then the oldest. */
 const byUrgency = (commands: readonly Known[]): Known[] =>

@@ -12,6 +12,7 @@ export type Actor = {
   start: (crashAt?: string) => void
   /** Resolves with the time when it has killed itself at that point; rejects where it ended in another way. */
   crashed: () => Promise<number>
+  /** Resolves when also what it had sent has been answered, so that nothing of it comes later. */
   kill: () => Promise<void>
   alive: () => boolean
   /** Lets it do nothing until it is resumed, and ends its connections. */
@@ -53,12 +54,14 @@ export function createAgentActor(dataDir: string, agentId: string, proxy: Faulty
         throw new Error(`the agent did not die at ${crashAt}: ${process?.errors()}`)
       return Date.now()
     },
-    kill: async () => newest().process?.kill(),
+    async kill() {
+      await newest().process?.kill()
+      await proxy.quiet()
+    },
     alive: () => newest().process?.running() ?? false,
     async pause() {
       newest().process?.signal('SIGSTOP')
-      // What it had sent reaches the server before anything that is sent from now on.
-      await sleep(LOOK_MS)
+      await proxy.quiet()
       proxy.disconnect()
     },
     resume: () => newest().process?.signal('SIGCONT'),
@@ -141,8 +144,9 @@ export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
   }
   const live = async (signal: AbortSignal): Promise<void> => {
     for (;;) {
-      const sentMs = Date.now()
+      let sentMs = 0
       const command = await patiently(signal, async () => {
+        sentMs = Date.now()
         const { status, body } = await call(signal, 'GET', `/commands/next?agentId=${agentId}`)
         return status === 200 && body !== null ? (body as Handed) : undefined
       })
@@ -160,9 +164,12 @@ export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
       void live(life.signal).catch((error: unknown) => lines.push(String(error)))
     },
     crashed: () => Promise.reject(new Error('a simple client has no crash points')),
-    kill: async () => life.abort(),
+    async kill() {
+      life.abort()
+      await proxy.quiet()
+    },
     alive: () => !life.signal.aborted,
-    pause: async () => life.abort(),
+    pause: () => actor.kill(),
     resume: () => actor.start(),
     async begun(commandId) {
       while (!runs.some((run) => run.commandId === commandId)) await sleep(LOOK_MS, undefined, { signal: life.signal })

@@ -36,6 +36,9 @@ export type Ending = 'COMPLETED' | 'CANCELLED' | 'INTERRUPTED' | 'LOST'
 /** `effects` counts attempts whose effect began, least and most. */
 export type Expected = { ending: Ending; effects: readonly [number, number] }
 
+/** One more than the cells need: on a busy machine a lease this short may end once more. */
+export const RETRIES = 3
+
 type Place = { table: string; row: string; type: Type; column: string }
 
 export type Cell = Place & {
@@ -47,7 +50,7 @@ export type Cell = Place & {
   cause:
     | { kind: 'crash'; in: 'agent' | 'server'; point: string; both: boolean; restart: Restart }
     | { kind: 'proxy'; misbehaviour: Misbehaviour }
-  /** Two attempts and `takeover: auto`, instead of one attempt and `manual`. */
+  /** `RETRIES` attempts and `takeover: auto`, instead of one attempt and `manual`. */
   retries: boolean
   /** Another agent is there, and goes on when the cause has happened. */
   other: boolean
@@ -64,7 +67,7 @@ export type Skipped = Place & { skipped: string }
 
 const EFFECT_MS = 200
 /** So long that leases end and heartbeats are sent meanwhile. */
-const LONG_EFFECT_MS = 2500
+const LONG_EFFECT_MS = 2000
 const ENDLESS_MS = 60_000
 
 /** How far an attempt has come, as a journal and a server that survive would tell. */
@@ -248,7 +251,7 @@ function afterFault(row: string, fault: Fault, retries: boolean): Expected {
   // Held past the lease. What had begun was stopped, or its outcome comes too late; what had not begun does not begin.
   const begun = row === 'sync that renews' || row === 'heartbeat'
   const tooLate = fault === 'request delayed' && (row === 'sync that reports' || row === 'result')
-  return { ending: 'COMPLETED', effects: [1, retries && (begun || tooLate) ? 2 : 1] }
+  return { ending: 'COMPLETED', effects: [1, retries && begun ? RETRIES : retries && tooLate ? 2 : 1] }
 }
 
 function proxyFault(

@@ -55,7 +55,7 @@ export const figuresOf = (results: readonly Result[], skipped: number, tookMs: n
 })
 
 const LEGEND = `at once, after the lease: when the dead one is started again. never, late: another agent is there, and the dead one
-is not started again, or after the lease. retries: two attempts and takeover: auto, otherwise one attempt.
+is not started again, or after the lease. retries: three attempts and takeover: auto, otherwise one attempt.
 ok: COMPLETED. #2: by the second attempt. A code: FAILED with it. !: a promise was broken. -: makes no sense, see below.`
 
 /**

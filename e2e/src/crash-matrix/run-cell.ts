@@ -4,7 +4,7 @@ import type { CommandView } from '../api.ts'
 import type { Exchange } from '../faulty-proxy.ts'
 import type { Target, Visit } from '../target.ts'
 import { hasNothingLeft, type Run } from './actors.ts'
-import { type Cell, LEASE_OVER_MS, TYPES } from './cells.ts'
+import { type Cell, LEASE_OVER_MS, RETRIES, TYPES } from './cells.ts'
 import type { Lane, Worker } from './lane.ts'
 
 export type Event = { seq: number; type: string; from: string | null; to: string | null; attempt: number | null }
@@ -56,7 +56,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
         // A cell that ends in LOST does not wait for it; every other one has time to be told otherwise.
         lostAfterMs: cell.expected.ending === 'LOST' ? 300 : 60_000,
         ...(client === 'simple' ? { timeoutMs: SIMPLE_TIMEOUT_MS } : {}),
-        ...(cell.retries ? { retry: { maxAttempts: 2, backoff: { initialMs: 0 } }, takeover: 'auto' } : {}),
+        ...(cell.retries ? { retry: { maxAttempts: RETRIES, backoff: { initialMs: 0 } }, takeover: 'auto' } : {}),
         ...(situation === 'later' ? { notBefore: new Date(Date.now() + 1000).toISOString() } : {}),
       },
       `cell-${number}`,
