@@ -64,7 +64,7 @@ const DISK_FULL_PAUSE_MS = 5000
 export function createAgent(options: AgentOptions) {
   const { journal, client, heartbeat, logger, crashPoint, nowMs, leaseClockMs, random } = options
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.type, executor]))
-  const { agentId, journalId } = journal.identity()
+  const { agentId, journalId, logSeq: openedLogSeq } = journal.identity()
   const runs = new Map<string, Run>()
   const syncSoon = createTrigger()
   const stopping = new AbortController()
@@ -75,6 +75,8 @@ export function createAgent(options: AgentOptions) {
   let registration: { incarnation: number; epoch: string; recovery: boolean } | null = null
   /** As told last; kept while there is no registration, because the lease it measured still runs out. */
   let leaseMs = 0
+  /** Of this process's last registration, 0 before the first. */
+  let incarnation = 0
   let seq = 0
   let rev = 0
   let mode: 'ready' | 'draining' = 'ready'
@@ -109,7 +111,8 @@ export function createAgent(options: AgentOptions) {
       nonce,
       previousNonces: identity.nonces,
       previousIncarnation: identity.incarnation,
-      logSeq: identity.logSeq,
+      // As it was found: what this process has written since would hide that the file is an older copy.
+      logSeq: incarnation === 0 ? openedLogSeq : identity.logSeq,
       protocol: { ...PROTOCOL },
       version: options.version,
       types: [...executors.keys()],
@@ -122,6 +125,7 @@ export function createAgent(options: AgentOptions) {
     if (answer.recovery) guarded(() => journal.reopenAll())
     guarded(() => journal.registered(answer))
     registration = answer
+    incarnation = answer.incarnation
     seq = 0
     rev = answer.rev
     // A renewal as well; without it, work would be fenced that a server set back to a backup is about to confirm.

@@ -719,6 +719,9 @@ t.test('a restart', async (t) => {
     await until('it is acknowledged', () => journal.get('c1.1')?.phase === 'ACKED')
     t.match(itemOf(server.syncs[0] as SyncRequest, 'c1.1'), { phase: 'interrupted', outcome: { state: 'INTERRUPTED' } })
     t.same(http.begun, [])
+    // Broken before: what recovery wrote let an older copy of the journal catch up with what the server had seen.
+    t.equal(server.registrations[0]?.logSeq, 1, 'it registers with the journal as it was found')
+    t.equal(server.syncs[0]?.logSeq, 2)
   })
 
   t.test('of a delay resumes it once the server has confirmed it, and once', async (t) => {

@@ -30,7 +30,7 @@
  *
  * GUARDS TAKEN OUT (-D, one at a time; each must give a counter-example)
  *   NO_GRANT NO_FENCE NO_INTENT NO_SELF_FENCE NO_MARGIN LEASE_FROM_ANSWER NO_START_CHECK NO_RESUME_CHECK PRUNE_ON_ACK
- *   NO_SEQ NO_CAS NO_TRUST NO_TRUST_LOST NO_EPOCH NO_INVENTORY NO_ECHO SWEEP_RECOVERY
+ *   NO_SEQ NO_CAS NO_TRUST NO_TRUST_LOST NO_EPOCH NO_INVENTORY NO_ECHO SWEEP_RECOVERY CONCLUDE_RECOVERY ADOPT_ACCEPTED NO_ADOPT_COUNT
  */
 #ifndef NC
 #define NC 1
@@ -114,9 +114,11 @@ bit backedUp; bit restored;
 #define STARTED 2
 #define FINISHED 3                /* outcome SUCCEEDED */
 #define FINISHED_INT 4            /* outcome INTERRUPTED */
-#define ACKED 5                   /* tombstones */
-#define ACKED_INT 6
-#define ACKED_DROPPED 7           /* dropped before it started: no outcome */
+#define REOPENED 5                /* FINISHED again in a new epoch; it had been acknowledged as `accepted` */
+#define ACKED 6                   /* tombstones */
+#define ACKED_INT 7
+#define ACKED_DROPPED 8           /* dropped before it started: no outcome */
+#define EVIDENCE 9                /* outcome SUCCEEDED, acknowledged with another verdict */
 
 byte entry[NP*NB];
 byte jIncarnation[NP]; byte jNonces[NP]; byte jLogSeq[NP]; byte jId[NP];
@@ -131,6 +133,18 @@ byte s_entry[NB]; byte s_incarnation; byte s_nonces; byte s_logSeq; byte s_id; b
 #endif
 
 /* agent: memory */
+#ifdef RESTORE
+bit inRecovery[NP];
+#define RECOVERY(p,v) inRecovery[p] = v
+#else
+#define RECOVERY(p,v) skip
+#endif
+#if defined(RESTORE) && !defined(CONCLUDE_RECOVERY)
+/* While the server takes in journals, an outcome that did not decide anything before may not decide now. */
+#define DEFERS(p) inRecovery[p]
+#else
+#define DEFERS(p) 0
+#endif
 bit registered[NP]; byte epochIn[NP]; bit waiting[NP]; bit gone[NP];
 #ifdef CLONE
 bit cloned;
@@ -192,7 +206,7 @@ byte age[NP];                     /* of the request under way */
 byte q[SLOTS];                    /* 0 = empty */
 byte qIncarnation[SLOTS];         /* REGISTER: previousIncarnation */
 byte qNonce[SLOTS]; byte qNonces[SLOTS]; byte qJournal[SLOTS]; byte qEpoch[SLOTS]; byte qLogSeq[SLOTS];
-byte qAccepted[SLOTS]; byte qRunning[SLOTS]; byte qFinished[SLOTS]; byte qInterrupted[SLOTS];
+byte qAccepted[SLOTS]; byte qRunning[SLOTS]; byte qFinished[SLOTS]; byte qInterrupted[SLOTS]; byte qNamed[SLOTS];
 bit qStale[SLOTS];                /* its seq is not newer than the last one answered */
 byte lateFrom; bit lateTwin;      /* whose; it is a copy of the one under way */
 
@@ -274,9 +288,18 @@ inline adopt(c_, n_, granted_) {  /* a journal proves an attempt that this datab
      :: !(granted_) && (phase[c_] == RUNNING || phase[c_] == LOST) -> takenOver[c_] = newest[c_]; takenFrom[c_] = owner[c_]
      :: else
      fi;
+     k = (mine -> 1 : (n_) - newest[c_] + (phase[c_] == OFFERED -> 1 : 0));
      newest[c_] = n_; owner[c_] = a;
      grantedTo[c_] = ((granted_) -> qIncarnation[s] : 0);
+#ifdef NO_ADOPT_COUNT
      grantedCount[c_] = grantedCount[c_] + ((granted_) -> 1 : 0);
+#else
+     /* Every attempt between may have been granted as well, and so may what stood as an offer. */
+     if
+     :: granted_ -> grantedCount[c_] = grantedCount[c_] + k
+     :: else -> grantedCount[c_] = grantedCount[c_] + k - 1
+     fi; k = 0;
+#endif
      to(c_, ((granted_) -> RUNNING : OFFERED))
   fi
 }
@@ -284,18 +307,27 @@ inline adopt(c_, n_, granted_) {  /* a journal proves an attempt that this datab
 inline held(b_) {                 /* one item of the inventory; the table of docs/protocol.md */
   c = (b_) / MAXA; n = (b_) % MAXA + 1;
   if
+#ifdef ADOPT_ACCEPTED
   :: recovering -> adopt(c, n, !(qAccepted[s] & M(b_)))
+#else
+  :: recovering && !(qAccepted[s] & M(b_)) -> adopt(c, n, 1)                       /* what was only accepted never ran */
+#endif
   :: else
   fi;
   mine = (newest[c] == n && owner[c] == a && (phase[c] == OFFERED || phase[c] == RUNNING || phase[c] == LOST));
   if
+  :: qNamed[s] & M(b_) ->         /* finished, its outcome comes later: held all the same */
+     if
+     :: mine && phase[c] == LOST -> to(c, RUNNING)
+     :: else
+     fi
   :: (qFinished[s] | qInterrupted[s]) & M(b_) ->
      t_acks = t_acks | M(b_);
      if
      :: qFinished[s] & M(b_) -> finish(c, n, 1)
      :: else -> finish(c, n, 0)
      fi
-  :: !((qFinished[s] | qInterrupted[s]) & M(b_)) && !mine -> t_drop = t_drop | M(b_)
+  :: !((qNamed[s] | qFinished[s] | qInterrupted[s]) & M(b_)) && !mine -> t_drop = t_drop | M(b_)
   :: (qRunning[s] & M(b_)) && mine ->
      if
 #ifdef NO_GRANT
@@ -334,20 +366,7 @@ inline held(b_) {                 /* one item of the inventory; the table of doc
   fi
 }
 
-/* What the agent was acknowledged must be here again when recovery ends. */
-inline recoveryEnds() {
-  recovering = 0; c = 0; assert(REACH != 5);
-  do
-  :: c < NC ->
-     k = 0;
-     do
-     :: k < MAXA -> assert(!acknowledged[c*MAXA + k] || (phase[c] == COMPLETED && decidedBy[c] == k + 1)); k++   /* R3 */
-     :: else -> break
-     od;
-     c++
-  :: else -> break
-  od; c = 0; k = 0
-}
+#define HELD(s) (qAccepted[s] | qRunning[s] | qNamed[s] | qFinished[s] | qInterrupted[s])
 
 inline answerSync() {             /* request in slot s, of process f, agent a; `offer`: whether something fits it */
   t_offers = 0; t_grants = 0; t_acks = 0; t_accepted = 0; t_drop = 0;
@@ -370,7 +389,7 @@ inline answerSync() {             /* request in slot s, of process f, agent a; `
      :: b > 0 ->
         b--;
         if
-        :: (qAccepted[s] | qRunning[s] | qFinished[s] | qInterrupted[s]) & M(b) -> held(b)
+        :: HELD(s) & M(b) -> held(b)
         :: else
         fi
      :: else -> break
@@ -381,7 +400,7 @@ inline answerSync() {             /* request in slot s, of process f, agent a; `
      :: c < NC ->
         b = (newest[c] == 0 -> 0 : BIT(c, newest[c]));
         if
-        :: newest[c] != 0 && owner[c] == a && !((qAccepted[s] | qRunning[s] | qFinished[s] | qInterrupted[s]) & M(b)) ->
+        :: newest[c] != 0 && owner[c] == a && !(HELD(s) & M(b)) ->
            if
            :: phase[c] == OFFERED && !recovering -> t_offers = t_offers | M(b)
            :: phase[c] == OFFERED && recovering -> to(c, WAITING)                  /* withdraw */
@@ -426,7 +445,7 @@ inline answerSync() {             /* request in slot s, of process f, agent a; `
         :: else -> break
         od; i = 0;
         if
-        :: may -> was = 0; recoveryEnds()
+        :: may -> was = 0; recovering = 0; assert(REACH != 5)
         :: else
         fi
      :: else
@@ -499,13 +518,13 @@ inline register() {               /* compare-and-swap; `over`: whether the lease
 
 inline emptySlot(s_) {
   q[s_] = 0; qIncarnation[s_] = 0; qNonces[s_] = 0; qJournal[s_] = 0; qEpoch[s_] = 0; qLogSeq[s_] = 0;
-  qAccepted[s_] = 0; qRunning[s_] = 0; qFinished[s_] = 0; qInterrupted[s_] = 0; qStale[s_] = 0
+  qAccepted[s_] = 0; qRunning[s_] = 0; qFinished[s_] = 0; qInterrupted[s_] = 0; qNamed[s_] = 0; qStale[s_] = 0
 }
 
 inline toLate(p_) {               /* the request of p_ will be late */
   q[LATE] = q[p_]; qIncarnation[LATE] = qIncarnation[p_]; qNonce[LATE] = qNonce[p_]; qNonces[LATE] = qNonces[p_];
   qJournal[LATE] = qJournal[p_]; qEpoch[LATE] = qEpoch[p_]; qLogSeq[LATE] = qLogSeq[p_]; qAccepted[LATE] = qAccepted[p_];
-  qRunning[LATE] = qRunning[p_]; qFinished[LATE] = qFinished[p_]; qInterrupted[LATE] = qInterrupted[p_];
+  qRunning[LATE] = qRunning[p_]; qFinished[LATE] = qFinished[p_]; qInterrupted[LATE] = qInterrupted[p_]; qNamed[LATE] = qNamed[p_];
   qStale[LATE] = qStale[p_]; lateFrom = p_
 }
 
@@ -694,7 +713,7 @@ inline fence(p_) {
 /* A new life of the process: what `recover` makes of the journal. */
 inline boot(p_) {
   printf("agent %d: a new life\n", p_);
-  registered[p_] = 0; epochIn[p_] = 0; stopRuns(p_);
+  registered[p_] = 0; epochIn[p_] = 0; RECOVERY(p_, 0); stopRuns(p_);
 #ifdef CLOCK
   leftA[p_] = 0;
 #endif
@@ -837,8 +856,9 @@ inline send(p_) {
         if
         :: E(p_,b) == ACCEPTED -> qAccepted[p_] = qAccepted[p_] | M(b)
         :: E(p_,b) == STARTED -> qRunning[p_] = qRunning[p_] | M(b)
-        :: E(p_,b) == FINISHED -> qFinished[p_] = qFinished[p_] | M(b)
-        :: E(p_,b) == FINISHED_INT -> qInterrupted[p_] = qInterrupted[p_] | M(b)
+        :: (E(p_,b) == FINISHED || E(p_,b) == FINISHED_INT) && DEFERS(p_) -> qNamed[p_] = qNamed[p_] | M(b)
+        :: E(p_,b) == REOPENED || (E(p_,b) == FINISHED && !DEFERS(p_)) -> qFinished[p_] = qFinished[p_] | M(b)
+        :: E(p_,b) == FINISHED_INT && !DEFERS(p_) -> qInterrupted[p_] = qInterrupted[p_] | M(b)
         :: else
         fi;
         b++
@@ -857,9 +877,9 @@ inline settle(p_) {
   do
   :: b < NB ->
      if
-     :: (rAcks[p_] & M(b)) && (E(p_,b) == FINISHED || E(p_,b) == FINISHED_INT) ->
+     :: (rAcks[p_] & M(b)) && E(p_,b) >= FINISHED && E(p_,b) <= REOPENED ->
         if
-        :: E(p_,b) == FINISHED && (rAccepted[p_] & M(b)) -> acknowledged[b] = 1;
+        :: E(p_,b) != FINISHED_INT && (rAccepted[p_] & M(b)) -> acknowledged[b] = 1;
 #ifndef RESTORE
            assert(phase[b/MAXA] == COMPLETED && decidedBy[b/MAXA] == b%MAXA + 1)    /* R3 */
 #endif
@@ -868,7 +888,7 @@ inline settle(p_) {
 #ifdef PRUNE_ON_ACK
         E(p_,b) = NONE;
 #else
-        E(p_,b) = E(p_,b) + 2;
+        E(p_,b) = (E(p_,b) == FINISHED_INT -> ACKED_INT : ((rAccepted[p_] & M(b)) -> ACKED : EVIDENCE));
 #endif
         LOGGED(p_)
      :: (rDrop[p_] & M(b)) && E(p_,b) == ACCEPTED -> E(p_,b) = ACKED_DROPPED; LOGGED(p_)
@@ -876,7 +896,8 @@ inline settle(p_) {
         E(p_,b) = ACKED_INT; runs[p_] = runs[p_] & ~M(b); mayBegin[p_] = mayBegin[p_] & ~M(b); LOGGED(p_)
      :: (rOffers[p_] & M(b)) && (E(p_,b) == NONE || E(p_,b) == ACKED_DROPPED) ->
         E(p_,b) = ACCEPTED; LOGGED(p_)
-     :: (rOffers[p_] & M(b)) && (E(p_,b) == ACKED || E(p_,b) == ACKED_INT) -> E(p_,b) = E(p_,b) - 2; LOGGED(p_)   /* reopen */
+     :: (rOffers[p_] & M(b)) && (E(p_,b) == ACKED || E(p_,b) == ACKED_INT || E(p_,b) == EVIDENCE) ->   /* reopen */
+        E(p_,b) = (E(p_,b) == ACKED_INT -> FINISHED_INT : FINISHED); LOGGED(p_)
      :: else
      fi;
      b++
@@ -967,16 +988,18 @@ proctype Agent(byte p) {
           do
           :: b < NB ->
              if
-             :: rRecovery[p] && (E(p,b) == ACKED || E(p,b) == ACKED_INT) -> E(p,b) = E(p,b) - 2     /* reopenAll */
+             :: rRecovery[p] && E(p,b) == ACKED -> E(p,b) = REOPENED                                 /* reopenAll */
+             :: rRecovery[p] && E(p,b) == ACKED_INT -> E(p,b) = FINISHED_INT
+             :: rRecovery[p] && E(p,b) == EVIDENCE -> E(p,b) = FINISHED
              :: else
              fi;
              b++
           :: else -> break
           od; b = 0;
-          jIncarnation[p] = rIncarnation[p]; jNonces[p] = 0; registered[p] = 1; epochIn[p] = rEpoch[p];
+          jIncarnation[p] = rIncarnation[p]; jNonces[p] = 0; registered[p] = 1; epochIn[p] = rEpoch[p]; RECOVERY(p, rRecovery[p]);
           RENEW_A(p); endAnswer(p) }
      :: !IGNORED(p) && r[p] == SYNCED ->
-        d_step { fence(p); RENEW_A(p); settle(p); resume(p) }
+        d_step { fence(p); RENEW_A(p); RECOVERY(p, rRecovery[p]); settle(p); resume(p) }
         if
         :: STARTS(p) == 0 -> d_step { endAnswer(p) }
         :: STARTS(p) != 0 && crashes > 0 -> crashes--; crash(p)
@@ -1006,7 +1029,7 @@ proctype Agent(byte p) {
           jNonces[p] = jNonces[p] & ~M(qNonce[p]);
 #endif
           endAnswer(p) }
-     :: !IGNORED(p) && r[p] == REGISTER_AGAIN -> d_step { registered[p] = 0; epochIn[p] = 0; endAnswer(p) }
+     :: !IGNORED(p) && r[p] == REGISTER_AGAIN -> d_step { registered[p] = 0; epochIn[p] = 0; RECOVERY(p, 0); endAnswer(p) }
      :: !IGNORED(p) && r[p] == SUPERSEDED ->
         d_step {                  /* exits; a supervisor starts it anew */
           printf("agent %d is superseded, exits\n", p);

@@ -52,8 +52,9 @@ export function actionsFor(
       actions.push({ type: 'start', attemptId })
   }
 
-  // Shown as running, not dropped, not cancelled: confirmed to this incarnation.
-  for (const attemptId of shownRunning) {
+  // Shown as running, not dropped, not cancelled: confirmed to this incarnation. Not while the server recovers from a
+  // backup: another journal, not heard yet, may hold the attempt that took this one over.
+  for (const attemptId of response.recovery ? [] : shownRunning) {
     const entry = known(attemptId)
     if (entry?.phase === 'STARTED' && !entry.active && !dropped.has(attemptId) && !cancelled.has(attemptId))
       actions.push({ type: 'resume', attemptId })

@@ -110,6 +110,9 @@ t.test(
     ])
     t.same(decided({}, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), [])
     t.same(decided({}, { known: { 'a.1': { phase: 'STARTED' } } }), [], 'not what the request did not show')
+    // Broken before: a DELAY that had been taken over ran on beside its successor, whose journal was not heard yet.
+    const recovering = decided({ recovery: true }, { known: { 'a.1': { phase: 'STARTED' } }, running: ['a.1'] })
+    t.same(recovering, [], 'not while the server recovers from a backup')
   },
 )
 

@@ -120,7 +120,7 @@ export function agentRoutes(app: App, context: Context): void {
         (turn) => heartbeat(turn, request.body, { agentId, nowMs: now }),
       )
       if (!answer.ok) throw new ApiError(answer.code, answer.message)
-      return { incarnation: request.body.incarnation, leaseMs: limits.leaseMs }
+      return { incarnation: request.body.incarnation, leaseMs: answer.leaseMs }
     },
   )
 
