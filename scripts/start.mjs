@@ -16,7 +16,10 @@ let signals = 0
 async function supervise(name, script, args, isReady, ready) {
   for (;;) {
     // A group of its own: Ctrl-C in a terminal reaches the whole group, and each part must get it once, from here.
-    const child = spawn(process.execPath, [path(script), ...args], { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+    const child = spawn(process.execPath, [path(script), ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    })
     parts.set(name, child)
     createInterface({ input: child.stdout }).on('line', (line) => {
       process.stdout.write(`${line}\n`)

@@ -59,7 +59,7 @@ for (const told of [true, false])
         1,
       )
       t.match(await api.get(waiting.commandId), { status: 'PENDING' }, 'what the backup knew is still there')
-      t.equal((await api.call('GET', '/health')).body['recovery'], null, 'recovery is over')
+      t.equal((await api.call('GET', '/health')).body.recovery, null, 'recovery is over')
       t.match(await api.final((await get('after')).commandId), { status: 'COMPLETED' }, 'and work is handed out again')
       await agent.kill()
       await server.kill()
@@ -86,7 +86,7 @@ t.test(
     server = await startServer(`${dir}/server`, port, ['--restored'])
     const { commandId } = await api.submit({ type: 'DELAY', payload: { ms: 1 } }, 'one')
     await present.logged(({ msg, recovery }) => msg === 'registered' && recovery === true)
-    const health = async () => (await api.call('GET', '/health')).body['recovery'] as { waitingFor: string[] } | null
+    const health = async () => (await api.call('GET', '/health')).body.recovery as { waitingFor: string[] } | null
     await api.patiently('the present journal', async () => {
       if ((await health())?.waitingFor.length !== 1) throw new Error('not shown yet')
     })

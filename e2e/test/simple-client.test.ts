@@ -42,5 +42,5 @@ t.test('two agents that know next and result only complete every command once', 
   for (const id of ids) t.match(await api.get(id), { status: 'COMPLETED', result: { ok: true }, agentId: /one|two/ })
   const { body } = await api.call('GET', '/commands')
   t.ok(Array.isArray(body), 'the list is a bare array')
-  t.equal((await api.call('GET', '/health')).body['status'], 'ok')
+  t.equal((await api.call('GET', '/health')).body.status, 'ok')
 })

@@ -17,7 +17,7 @@ t.test(
     await api.until(commandId, ({ status }) => status === 'RUNNING')
 
     const pidOf = (name: string, msg: string) =>
-      both.lines.findLast((line) => line['name'] === name && line.msg === msg)?.['pid'] as number
+      both.lines.findLast((line) => line.name === name && line.msg === msg)?.pid as number
     process.kill(pidOf('agent', 'registered'), 'SIGKILL')
     process.kill(pidOf('control-server', 'listening'), 'SIGKILL')
     t.match(await api.final(commandId), { status: 'COMPLETED', attempts: { length: 1 } })

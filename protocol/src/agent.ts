@@ -11,9 +11,13 @@ const Incarnation = Type.Integer({ minimum: 0, maximum: 2 ** 48 })
 const AttemptIdField = Type.String({ pattern: ATTEMPT_ID_PATTERN, maxLength: 111 })
 const Token = Type.String({ pattern: '^[A-Za-z0-9-]{8,64}$' })
 /** Slots by command type: a long DELAY never takes the place of a fetch. */
-const Slots = Type.Record(Type.String({ pattern: '^[A-Z][A-Z0-9_]{0,63}$' }), Type.Integer({ minimum: 0, maximum: 100_000 }), {
-  additionalProperties: false,
-})
+const Slots = Type.Record(
+  Type.String({ pattern: '^[A-Z][A-Z0-9_]{0,63}$' }),
+  Type.Integer({ minimum: 0, maximum: 100_000 }),
+  {
+    additionalProperties: false,
+  },
+)
 
 export const RegisterRequest = Type.Object(
   {
@@ -169,10 +173,7 @@ export type SyncResponse = {
 }
 
 /** Body and answer of `POST /agents/:agentId/heartbeat`: renews the lease, moves nothing. */
-export const HeartbeatRequest = Type.Object(
-  { incarnation: Count, epoch: Token },
-  { additionalProperties: true },
-)
+export const HeartbeatRequest = Type.Object({ incarnation: Count, epoch: Token }, { additionalProperties: true })
 export type HeartbeatRequest = Static<typeof HeartbeatRequest>
 export const HeartbeatResponse = Type.Object({ incarnation: Count, leaseMs: Count })
 export type HeartbeatResponse = Static<typeof HeartbeatResponse>

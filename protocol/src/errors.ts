@@ -7,8 +7,14 @@ import { type Static, Type } from 'typebox'
 /** What the HTTP API answers where a request cannot be served. Callers branch on `code`; `message` is for people. */
 export const API_ERRORS = {
   MALFORMED_REQUEST: [400, 'The bytes received are not a well-formed HTTP request.'],
-  MALFORMED_JSON: [400, 'The body is not acceptable JSON: bad syntax, bad UTF-8, nested too deep, or a lone surrogate.'],
-  INVALID_REQUEST: [400, 'A field of the body, path, query or header is missing, unknown, of the wrong type or out of range; `details` names each.'],
+  MALFORMED_JSON: [
+    400,
+    'The body is not acceptable JSON: bad syntax, bad UTF-8, nested too deep, or a lone surrogate.',
+  ],
+  INVALID_REQUEST: [
+    400,
+    'A field of the body, path, query or header is missing, unknown, of the wrong type or out of range; `details` names each.',
+  ],
   INVALID_IDEMPOTENCY_KEY: [400, 'Idempotency-Key must be 1 to 255 visible ASCII characters.'],
   COMMAND_NOT_RUNNING: [400, 'A result was reported for a command that is not RUNNING.'],
   NOT_YOUR_COMMAND: [400, 'A result was reported for a command that another agent holds, or one held through sync.'],
@@ -27,7 +33,10 @@ export const API_ERRORS = {
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be application/json in UTF-8 without content encoding.'],
   EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
   MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
-  IDEMPOTENCY_KEY_REUSED: [422, 'This Idempotency-Key was used with another body; `details` names the existing command.'],
+  IDEMPOTENCY_KEY_REUSED: [
+    422,
+    'This Idempotency-Key was used with another body; `details` names the existing command.',
+  ],
   PROTOCOL_UNSUPPORTED: [426, 'Agent and server have no protocol version in common.'],
   HEADERS_TOO_LARGE: [431, 'The request headers are larger than 16 KiB.'],
   INTERNAL: [500, 'A fault of the server; its log has the details under the requestId.'],
@@ -54,7 +63,10 @@ export type ApiErrorBody = Static<typeof ApiErrorBody>
  * for `retry.retryOn`). An agent of the simple API may use codes of its own in the same form.
  */
 export const FAILURE_CODES = {
-  INTERRUPTED: [true, 'The agent stopped after it had logged the start: the command may have run, its outcome is unknown.'],
+  INTERRUPTED: [
+    true,
+    'The agent stopped after it had logged the start: the command may have run, its outcome is unknown.',
+  ],
   LOST: [false, 'The agent that was granted the command never came back: the command may have run.'],
   TIMED_OUT: [true, 'An attempt took longer than `timeoutMs`, or all of them longer than `totalTimeoutMs`.'],
   EXPIRED: [false, 'The command was not started before `expiresAt`.'],

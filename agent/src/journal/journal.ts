@@ -137,12 +137,12 @@ export function openJournal(options: {
     identity(): Identity {
       const row = sql.identity.get() as Record<string, unknown>
       return {
-        agentId: row['agent_id'] as string,
-        journalId: row['journal_id'] as string,
-        incarnation: row['incarnation'] as number,
-        epoch: row['epoch'] as string | null,
-        revSeen: row['rev_seen'] as number,
-        logSeq: row['log_seq'] as number,
+        agentId: row.agent_id as string,
+        journalId: row.journal_id as string,
+        incarnation: row.incarnation as number,
+        epoch: row.epoch as string | null,
+        revSeen: row.rev_seen as number,
+        logSeq: row.log_seq as number,
         nonces: sql.nonces.all() as string[],
       }
     },
@@ -212,11 +212,11 @@ export function openJournal(options: {
 type Row = Record<string, unknown>
 
 const entryOf = (row: Row): Entry => ({
-  attemptId: row['attempt_id'] as string,
-  phase: row['phase'] as Phase,
-  offer: JSON.parse(row['offer'] as string) as Offer,
-  startedAtMs: row['started_at_ms'] as number | null,
-  outcomeState: row['outcome_state'] as OutcomeState | null,
-  outcomeSha256: row['outcome_sha256'] as string | null,
-  outcomeBytes: row['outcome_bytes'] as number,
+  attemptId: row.attempt_id as string,
+  phase: row.phase as Phase,
+  offer: JSON.parse(row.offer as string) as Offer,
+  startedAtMs: row.started_at_ms as number | null,
+  outcomeState: row.outcome_state as OutcomeState | null,
+  outcomeSha256: row.outcome_sha256 as string | null,
+  outcomeBytes: row.outcome_bytes as number,
 })

@@ -109,9 +109,9 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     commandOfRow(
       row,
       all('attempt-live', {
-        commandId: row['command_id'],
-        attempt: row['attempt'],
-        grantedAttempt: row['granted_attempt'],
+        commandId: row.command_id,
+        attempt: row.attempt,
+        grantedAttempt: row.granted_attempt,
       }).map(attemptOfRow),
     )
   const load = (commandId: string): Command | undefined => {
@@ -137,10 +137,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   }
   const server = (): ServerState => {
     const row = get('server-get') as { epoch: string; rev: number; recovering: number }
-    const awaited = row.recovering === 1 ? all('agent-awaited').map((each) => each['agent_id'] as string) : null
+    const awaited = row.recovering === 1 ? all('agent-awaited').map((each) => each.agent_id as string) : null
     return { epoch: row.epoch, rev: row.rev, recovering: awaited }
   }
-  const currentRev = (): number => get('server-get')?.['rev'] as number
+  const currentRev = (): number => get('server-get')?.rev as number
 
   const sweep = (
     statementName: string,
@@ -200,33 +200,33 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     async events(commandId) {
       return all('event-list', { commandId }).map(
         (row): LoggedEvent => ({
-          seq: row['seq'] as number,
-          atMs: row['at_ms'] as number,
-          type: row['type'] as string,
-          commandId: row['command_id'] as string | null,
-          from: row['from_phase'] as string | null,
-          to: row['to_phase'] as string | null,
-          attempt: row['attempt'] as number | null,
-          agentId: row['agent_id'] as string | null,
-          detail: json(row['detail']),
+          seq: row.seq as number,
+          atMs: row.at_ms as number,
+          type: row.type as string,
+          commandId: row.command_id as string | null,
+          from: row.from_phase as string | null,
+          to: row.to_phase as string | null,
+          attempt: row.attempt as number | null,
+          agentId: row.agent_id as string | null,
+          detail: json(row.detail),
         }),
       )
     },
 
     async evidence(commandId) {
       return all('evidence-list', { prefix: `${commandId}.` }).map((row) => ({
-        attemptId: row['attempt_id'] as string,
-        agentId: row['agent_id'] as string,
-        verdict: row['verdict'] as string,
-        outcome: json(row['outcome']),
-        receivedAtMs: row['received_at_ms'] as number,
+        attemptId: row.attempt_id as string,
+        agentId: row.agent_id as string,
+        verdict: row.verdict as string,
+        outcome: json(row.outcome),
+        receivedAtMs: row.received_at_ms as number,
       }))
     },
 
     async agents() {
       return all('agent-list').map((row) => ({
         agent: agentOfRow(row),
-        load: { running: row['running'] as number, offered: row['offered'] as number, lost: row['lost'] as number },
+        load: { running: row.running as number, offered: row.offered as number, lost: row.lost as number },
       }))
     },
 
@@ -285,7 +285,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     },
 
     async nextDueAtMs() {
-      return get('command-due-next')?.['due_at_ms'] as number | null
+      return get('command-due-next')?.due_at_ms as number | null
     },
 
     async rebaseLeases(nowMs) {
@@ -342,8 +342,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 }
 
 const byUrgency = (a: Row, b: Row): number =>
-  (b['priority'] as number) - (a['priority'] as number) ||
-  ((a['command_id'] as string) < (b['command_id'] as string) ? -1 : 1)
+  (b.priority as number) - (a.priority as number) ||
+  ((a.command_id as string) < (b.command_id as string) ? -1 : 1)
 
 const json = (text: unknown) => (text === null || text === undefined ? null : JSON.parse(text as string))
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
@@ -379,21 +379,21 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
 }
 
 const commandOfRow = (row: Row, attempts: Attempt[]): Command => ({
-  commandId: row['command_id'] as string,
-  type: row['type'] as Command['type'],
-  priority: row['priority'] as number,
-  spec: json(row['spec']),
-  status: row['status'] as Command['status'],
-  availableAtMs: row['available_at_ms'] as number | null,
-  result: json(row['result']),
-  resultTruncated: row['result_truncated'] === 1,
-  error: json(row['error']),
-  cancel: json(row['cancel']),
-  grantedCount: row['granted_count'] as number,
-  crashCount: row['crash_count'] as number,
-  createdAtMs: row['created_at_ms'] as number,
-  startedAtMs: row['started_at_ms'] as number | null,
-  finishedAtMs: row['finished_at_ms'] as number | null,
+  commandId: row.command_id as string,
+  type: row.type as Command['type'],
+  priority: row.priority as number,
+  spec: json(row.spec),
+  status: row.status as Command['status'],
+  availableAtMs: row.available_at_ms as number | null,
+  result: json(row.result),
+  resultTruncated: row.result_truncated === 1,
+  error: json(row.error),
+  cancel: json(row.cancel),
+  grantedCount: row.granted_count as number,
+  crashCount: row.crash_count as number,
+  createdAtMs: row.created_at_ms as number,
+  startedAtMs: row.started_at_ms as number | null,
+  finishedAtMs: row.finished_at_ms as number | null,
   attempts,
 })
 
@@ -404,17 +404,17 @@ const rowOfAttempt = (commandId: string, attempt: Attempt): Row => ({
 })
 
 const attemptOfRow = (row: Row): Attempt => ({
-  number: row['number'] as number,
-  state: row['state'] as Attempt['state'],
-  agentId: row['agent_id'] as string,
-  incarnation: row['incarnation'] as number | null,
-  leaseMs: row['lease_ms'] as number,
-  offeredAtMs: row['offered_at_ms'] as number,
-  grantedAtMs: row['granted_at_ms'] as number | null,
-  lostAtMs: row['lost_at_ms'] as number | null,
-  finishedAtMs: row['finished_at_ms'] as number | null,
-  outcomeSha256: row['outcome_sha256'] as string | null,
-  error: json(row['error']),
+  number: row.number as number,
+  state: row.state as Attempt['state'],
+  agentId: row.agent_id as string,
+  incarnation: row.incarnation as number | null,
+  leaseMs: row.lease_ms as number,
+  offeredAtMs: row.offered_at_ms as number,
+  grantedAtMs: row.granted_at_ms as number | null,
+  lostAtMs: row.lost_at_ms as number | null,
+  finishedAtMs: row.finished_at_ms as number | null,
+  outcomeSha256: row.outcome_sha256 as string | null,
+  error: json(row.error),
 })
 
 const rowOfAgent = (agent: Agent): Row => ({
@@ -426,23 +426,23 @@ const rowOfAgent = (agent: Agent): Row => ({
 })
 
 const agentOfRow = (row: Row): Agent => ({
-  agentId: row['agent_id'] as string,
-  kind: row['kind'] as Agent['kind'],
-  journalId: row['journal_id'] as string | null,
-  nonce: row['nonce'] as string | null,
-  incarnation: row['incarnation'] as number,
-  trustedSince: row['trusted_since'] as number,
-  logSeq: row['log_seq'] as number,
-  seq: row['seq'] as number,
-  epoch: row['epoch'] as string,
-  inventoried: row['inventoried'] === 1,
-  renewedAtMs: row['renewed_at_ms'] as number,
-  lastSeenAtMs: row['last_seen_at_ms'] as number,
-  leaseMs: row['lease_ms'] as number,
-  mode: row['mode'] as Agent['mode'],
-  version: row['version'] as string | null,
-  types: json(row['types']),
-  labels: json(row['labels']),
-  slots: json(row['slots']),
-  clockSkewMs: row['clock_skew_ms'] as number | null,
+  agentId: row.agent_id as string,
+  kind: row.kind as Agent['kind'],
+  journalId: row.journal_id as string | null,
+  nonce: row.nonce as string | null,
+  incarnation: row.incarnation as number,
+  trustedSince: row.trusted_since as number,
+  logSeq: row.log_seq as number,
+  seq: row.seq as number,
+  epoch: row.epoch as string,
+  inventoried: row.inventoried === 1,
+  renewedAtMs: row.renewed_at_ms as number,
+  lastSeenAtMs: row.last_seen_at_ms as number,
+  leaseMs: row.lease_ms as number,
+  mode: row.mode as Agent['mode'],
+  version: row.version as string | null,
+  types: json(row.types),
+  labels: json(row.labels),
+  slots: json(row.slots),
+  clockSkewMs: row.clock_skew_ms as number | null,
 })

@@ -115,8 +115,14 @@ t.test('settings that make no sense are refused by name, all at once, with exit 
       ['"serve"', '--prot', '--help', 'ALLOWED_HOSTS', 'PORT'],
     ],
     [['--port'], ['--port needs a value']],
-    [['--crash-at', 'nowhere'], ['CRASH_AT', 'submit.before-commit']],
-    [['--result-bytes-max', '16777216'], ['SYNC_BYTES_MAX', 'RESULT_BYTES_MAX']],
+    [
+      ['--crash-at', 'nowhere'],
+      ['CRASH_AT', 'submit.before-commit'],
+    ],
+    [
+      ['--result-bytes-max', '16777216'],
+      ['SYNC_BYTES_MAX', 'RESULT_BYTES_MAX'],
+    ],
   ]
   for (const [args, named] of refused) {
     const { code, stderr, stdout } = await run(t, args).exited

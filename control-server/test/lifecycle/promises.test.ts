@@ -422,7 +422,7 @@ function world(seed: number) {
 }
 
 t.test('whatever is lost, late, repeated, killed or set back: nothing runs twice, and everything ends', async (t) => {
-  const single = process.env['SEED']
+  const single = process.env.SEED
   const first = Number(single ?? Date.now() % 1_000_000) * 10_000
   t.comment(`SEED=${first / 10_000} repeats this run`)
   let started = 0

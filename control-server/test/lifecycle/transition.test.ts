@@ -627,7 +627,7 @@ t.test('the diagram shows what transition does', async (t) => {
 })
 
 t.test('no sequence of events breaks the promises', async (t) => {
-  const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
   t.comment(`SEED=${seed} repeats this run`)
   const steps = new Map<string, number>()
   for (let walk = 0; walk < 20_000; walk++) randomWalk(seed * 20_000 + walk, steps)

@@ -67,7 +67,7 @@ t.test('the curl lines of the README answer what it shows', async (t) => {
       '/bin/sh',
       ['-c', curl.replaceAll('localhost:3000', `localhost:${port}`)],
       {
-        env: { PATH: process.env['PATH'] ?? '', ID: commandId },
+        env: { PATH: process.env.PATH ?? '', ID: commandId },
       },
     )
     const answer = stdout === '' ? null : JSON.parse(stdout)

@@ -70,7 +70,9 @@ export function agentRoutes(app: App, context: Context): void {
       const { agentId } = request.params
       const sync = withKeptOutcomes(request.body as SyncRequest, limits.resultBytesMax)
       const wanted = sync.mode === 'ready' ? sync.want : {}
-      const want = Object.fromEntries(Object.entries(wanted).map(([type, count]) => [type, Math.min(count, OFFERS_MAX)]))
+      const want = Object.fromEntries(
+        Object.entries(wanted).map(([type, count]) => [type, Math.min(count, OFFERS_MAX)]),
+      )
       const now = nowMs()
       wakeups.syncing(agentId)
       let synced: Agent | undefined
@@ -84,15 +86,19 @@ export function agentRoutes(app: App, context: Context): void {
           nowMs: now,
         },
         (turn) => {
-          const decision = answerSync(turn, { ...sync, want }, {
-            agentId,
-            nowMs: now,
-            random: context.random,
-            policy,
-            limits: { ...limits, syncMs },
-            newEpoch: context.newId(),
-            adoptCommand: commandOfOffer,
-          })
+          const decision = answerSync(
+            turn,
+            { ...sync, want },
+            {
+              agentId,
+              nowMs: now,
+              random: context.random,
+              policy,
+              limits: { ...limits, syncMs },
+              newEpoch: context.newId(),
+              adoptCommand: commandOfOffer,
+            },
+          )
           synced = decision.agent
           return decision
         },
