@@ -342,8 +342,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 }
 
 const byUrgency = (a: Row, b: Row): number =>
-  (b.priority as number) - (a.priority as number) ||
-  ((a.command_id as string) < (b.command_id as string) ? -1 : 1)
+  (b.priority as number) - (a.priority as number) || ((a.command_id as string) < (b.command_id as string) ? -1 : 1)
 
 const json = (text: unknown) => (text === null || text === undefined ? null : JSON.parse(text as string))
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
