@@ -151,18 +151,6 @@ sweeper = createSweeper({
   onError: (error) => logger.error({ err: error }, 'sweep failed'),
 })
 
-try {
-  const address = await app.listen({ port: settings.port, host: settings.host })
-  sweeper.start()
-  logger.info({ address, file, version }, 'listening')
-} catch (error) {
-  await store.close()
-  fail(
-    `cannot listen on ${settings.host}:${settings.port}: ${error instanceof Error ? error.message : String(error)}`,
-    EXIT.config,
-  )
-}
-
 const stop = async (signal: string): Promise<void> => {
   if (stopping.signal.aborted) process.exit(EXIT.ok)
   logger.info({ signal }, 'stopping')
@@ -178,3 +166,16 @@ const stop = async (signal: string): Promise<void> => {
 }
 process.on('SIGTERM', (signal) => void stop(signal))
 process.on('SIGINT', (signal) => void stop(signal))
+
+// After the handlers: a signal that follows the line `listening` at once must find them.
+try {
+  const address = await app.listen({ port: settings.port, host: settings.host })
+  sweeper.start()
+  logger.info({ address, file, version }, 'listening')
+} catch (error) {
+  await store.close()
+  fail(
+    `cannot listen on ${settings.host}:${settings.port}: ${error instanceof Error ? error.message : String(error)}`,
+    EXIT.config,
+  )
+}

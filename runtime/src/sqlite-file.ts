@@ -5,6 +5,7 @@ import Database from 'better-sqlite3'
 import { migrate } from './migrations.ts'
 import {
   isBusyError,
+  isDiskFullError,
   SqliteFileCorruptError,
   SqliteFileError,
   SqliteFileLockedError,
@@ -70,6 +71,9 @@ export function openSqliteFile({
 export function closeSqliteFile(db: SqliteDatabase): void {
   try {
     if (db.open) db.pragma('wal_checkpoint(TRUNCATE)')
+  } catch (error) {
+    // A full disk: what is committed stays in the WAL, and the next open finds it there.
+    if (!isDiskFullError(error) && !isBusyError(error)) throw error
   } finally {
     db.close()
     locks.get(db)?.close()

@@ -308,7 +308,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     },
 
     async pruneKeys(beforeMs, limit) {
-      return run('key-prune', { beforeMs, limit })
+      return get('key-expired', { beforeMs }) === undefined ? 0 : run('key-prune', { beforeMs, limit })
     },
 
     async check() {
