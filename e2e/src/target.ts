@@ -25,8 +25,17 @@ export async function startTarget() {
       held.add(response)
       setTimeout(() => response.end('{"held":true}'), 300)
     } else if (request.url?.startsWith('/visit/')) {
-      // The answer names the visit, so that a result shows which one it is from.
-      setTimeout(() => response.end(JSON.stringify({ commandId, hit })), Number(request.url.slice('/visit/'.length)))
+      // The answer names the visit, so that a result shows which one it is from. It trickles, so that nobody who waits
+      // for it gives up early.
+      const trickle = setInterval(() => response.write(' '), 1000)
+      const done = setTimeout(
+        () => response.end(JSON.stringify({ commandId, hit })),
+        Number(request.url.slice('/visit/'.length)),
+      )
+      response.once('close', () => {
+        clearInterval(trickle)
+        clearTimeout(done)
+      })
     } else response.end(JSON.stringify({ hello: 'world', path: request.url }))
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
