@@ -316,7 +316,7 @@ t.test('with a full disk', async (t) => {
     await until('the outcome of the other is acknowledged', () => journal.get('c1.1')?.phase === 'ACKED')
     t.equal(journal.get('c2.1'), undefined)
     full = false
-    clock.wallAheadMs += 6000
+    clock.leaseMs += 6000
     await until('the offer is taken', () => http.begun.includes('c2.1'))
     t.same(http.begun, ['c1.1', 'c2.1'])
   })
@@ -738,6 +738,24 @@ t.test('a restart', async (t) => {
     const seen = server.syncs.length
     await until('more confirmations', () => server.syncs.length > seen + 3)
     t.same(life.delay.begun, ['c1.1'])
+  })
+
+  // Broken before: the lease was looked at before a start only, so that the old attempt went on next to the one that had
+  // taken it over while the confirmation was under way.
+  t.test('of a delay is not resumed by a confirmation that arrives after the lease', async (t) => {
+    const server = await fakeControlServer(t)
+    let late = 2
+    server.script.sync = () => {
+      t.same(life.delay.begun, [])
+      if (late-- > 0) life.clock.leaseMs += LEASE_MS
+      return {}
+    }
+    const life = live(t, server, {
+      dir: left(t, [accepted({ type: 'DELAY', payload: { ms: 60_000 }, takeover: 'auto' }), started]),
+      pollIntervalMs: 60_000,
+    })
+    await until('it runs', () => life.delay.begun.length === 1)
+    t.equal(late, -1, 'only the third confirmation was in time, and each was asked for at once')
   })
 
   t.test('of a delay that the server dropped or cancelled does not resume it', async (t) => {

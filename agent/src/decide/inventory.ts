@@ -13,18 +13,24 @@ const phaseOf = (entry: Entry): HeldAttempt['phase'] => {
   }
 }
 
+const hasDecided = ({ outcomeState, verdict }: Entry): boolean =>
+  outcomeState === 'SUCCEEDED' && (verdict === 'accepted' || verdict === 'duplicate')
+
 /** Finished attempts named at most. The protocol takes 100,000 items, and reopened tombstones may be more. */
 const FINISHED_MAX = 50_000
 
 /**
  * Every entry that may still run is named, and the newest of the finished ones; outcomes go along as far as `bytesMax`
- * reaches, at least one, and the rest with the next sync. `full` adds the offers, for a server that was restored from a
- * backup: those of finished attempts as far as twice `bytesMax` reaches, the newest first, which a backup misses.
+ * reaches, at least one, and the rest with the next sync.
+ *
+ * `recovery`, for a server that was restored from a backup, adds the offers: those of finished attempts as far as twice
+ * `bytesMax` reaches, the newest first, which a backup misses. And only what has decided a command before may decide it
+ * again: of two attempts another journal may hold the one that counted, so all other outcomes wait until recovery is over.
  */
 export function inventory(
   open: readonly Entry[],
   outcomeOf: (attemptId: string) => Outcome | undefined,
-  { bytesMax, full }: { bytesMax: number; full: boolean },
+  { bytesMax, recovery }: { bytesMax: number; recovery: boolean },
 ): { held: HeldAttempt[]; complete: boolean } {
   const live = open.filter(({ phase }) => phase !== 'FINISHED')
   // Command ids grow with time.
@@ -35,7 +41,7 @@ export function inventory(
 
   const named = (entry: Entry): HeldAttempt => ({ attemptId: entry.attemptId, phase: phaseOf(entry) })
   const withOffer = (entry: Entry): HeldAttempt => {
-    if (!full) return named(entry)
+    if (!recovery) return named(entry)
     if (entry.phase === 'FINISHED') offerBytes += JSON.stringify(entry.offer).length
     return offerBytes > 2 * bytesMax && entry.phase === 'FINISHED'
       ? named(entry)
@@ -43,6 +49,7 @@ export function inventory(
   }
   const withOutcome = (entry: Entry): HeldAttempt => {
     const item = withOffer(entry)
+    if (recovery && !hasDecided(entry)) return item
     if (outcomeBytes > 0 && outcomeBytes + entry.outcomeBytes > bytesMax) {
       complete = false
       return item

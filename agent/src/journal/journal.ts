@@ -19,6 +19,8 @@ export type Entry = {
   outcomeSha256: string | null
   /** Size of the outcome's JSON text. */
   outcomeBytes: number
+  /** What the server said of the outcome last; kept where it is reported again. */
+  verdict: AckVerdict | 'dropped' | null
 }
 
 export type Identity = {
@@ -105,10 +107,10 @@ export function openJournal(options: {
       "UPDATE entries SET phase = 'ACKED', acked_at_ms = ?, verdict = ? WHERE attempt_id = ? AND phase <> 'ACKED'",
     ),
     reopen: db.prepare(
-      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL, verdict = NULL WHERE attempt_id = ? AND phase = 'ACKED' AND outcome IS NOT NULL",
+      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL WHERE attempt_id = ? AND phase = 'ACKED' AND outcome IS NOT NULL",
     ),
     reopenAll: db.prepare(
-      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL, verdict = NULL WHERE phase = 'ACKED' AND outcome IS NOT NULL",
+      "UPDATE entries SET phase = 'FINISHED', acked_at_ms = NULL WHERE phase = 'ACKED' AND outcome IS NOT NULL",
     ),
     prune: db.prepare(
       `DELETE FROM entries WHERE attempt_id IN (
@@ -219,4 +221,5 @@ const entryOf = (row: Row): Entry => ({
   outcomeState: row.outcome_state as OutcomeState | null,
   outcomeSha256: row.outcome_sha256 as string | null,
   outcomeBytes: row.outcome_bytes as number,
+  verdict: row.verdict as Entry['verdict'],
 })

@@ -8,7 +8,7 @@ import { recover } from '../../src/decide/recover.ts'
 import type { Entry } from '../../src/journal/journal.ts'
 import { entry, offer, seeded } from './fixtures/builders.ts'
 
-const ROOMY = { bytesMax: 1_000_000, full: false }
+const ROOMY = { bytesMax: 1_000_000, recovery: false }
 const succeeded = () => ({ state: 'SUCCEEDED', result: 1 }) as const
 
 t.test('recover: a restart asks again, resumes, interrupts or reports by phase and declared safety', async (t) => {
@@ -52,16 +52,16 @@ t.test('inventory', async (t) => {
 
   t.test('carries outcomes up to the byte budget and names the rest', async (t) => {
     const open = Array.from({ length: 10 }, (_, index) => entry('FINISHED', `c${index}.1`))
-    const { held, complete } = inventory(open, succeeded, { bytesMax: 350, full: false })
+    const { held, complete } = inventory(open, succeeded, { bytesMax: 350, recovery: false })
     t.equal(held.length, 10)
     t.equal(held.filter(({ outcome }) => outcome !== undefined).length, 3)
     t.equal(complete, false)
-    t.equal(inventory(open, succeeded, { bytesMax: 1000, full: false }).complete, true, 'to the byte')
+    t.equal(inventory(open, succeeded, { bytesMax: 1000, recovery: false }).complete, true, 'to the byte')
   })
 
   t.test('carries at least one outcome, however large, so that the outbox always moves', async (t) => {
     const open = [entry('FINISHED', 'a.1', { outcomeBytes: 16e6 }), entry('FINISHED', 'b.1', { outcomeBytes: 16e6 })]
-    const { held, complete } = inventory(open, succeeded, { bytesMax: 1, full: false })
+    const { held, complete } = inventory(open, succeeded, { bytesMax: 1, recovery: false })
     t.equal(held.filter(({ outcome }) => outcome !== undefined).length, 1)
     t.equal(complete, false)
   })
@@ -73,13 +73,13 @@ t.test('inventory', async (t) => {
       read.push(id)
       return succeeded()
     }
-    inventory(open, outcomeOf, { bytesMax: 150, full: false })
+    inventory(open, outcomeOf, { bytesMax: 150, recovery: false })
     t.equal(read.length, 1)
   })
 
-  t.test('in full it has every offer, for a server that was restored', async (t) => {
+  t.test('in recovery it has every offer', async (t) => {
     const open = [entry('ACCEPTED', 'a.1'), entry('STARTED', 'b.1'), entry('FINISHED', 'c.1')]
-    const { held } = inventory(open, succeeded, { bytesMax: 1_000_000, full: true })
+    const { held } = inventory(open, succeeded, { bytesMax: 1_000_000, recovery: true })
     t.same(
       held.map((item) => [item.attemptId, item.offer?.attemptId]),
       [
@@ -90,8 +90,27 @@ t.test('inventory', async (t) => {
     )
   })
 
+  // Broken before: an outcome that had been superseded decided the command before the journal with the later attempt spoke.
+  t.test('in recovery only what has decided a command before says how it ended', async (t) => {
+    const open = [
+      entry('FINISHED', 'a.1', { verdict: 'accepted' }),
+      entry('FINISHED', 'b.1', { verdict: 'duplicate' }),
+      entry('FINISHED', 'c.1', { verdict: 'accepted', outcomeState: 'FAILED' }),
+      entry('FINISHED', 'd.1', { verdict: 'superseded' }),
+      entry('FINISHED', 'e.1', { verdict: null }),
+      entry('FINISHED', 'f.1', { verdict: 'dropped', outcomeState: 'INTERRUPTED' }),
+    ]
+    const told = (recovery: boolean) =>
+      inventory(open, succeeded, { bytesMax: 1_000_000, recovery })
+        .held.filter(({ outcome }) => outcome !== undefined)
+        .map(({ attemptId }) => attemptId)
+        .sort()
+    t.same(told(true), ['a.1', 'b.1'])
+    t.same(told(false), ['a.1', 'b.1', 'c.1', 'd.1', 'e.1', 'f.1'], 'and all else when it is over')
+  })
+
   t.test(
-    'in full the offers of finished attempts keep to a budget too, the newest first, and live ones always go',
+    'in recovery the offers of finished attempts keep to a budget too, the newest first, and live ones always go',
     async (t) => {
       const payload = 'x'.repeat(1000)
       const open = [
@@ -100,7 +119,7 @@ t.test('inventory', async (t) => {
           entry('FINISHED', `c${index}.1`, { offer: offer(`c${index}.1`, { payload }) }),
         ),
       ]
-      const { held } = inventory(open, succeeded, { bytesMax: 2000, full: true })
+      const { held } = inventory(open, succeeded, { bytesMax: 2000, recovery: true })
       t.equal(held.length, 11)
       t.ok(held[0]?.offer)
       const named = held
@@ -116,7 +135,7 @@ t.test('inventory', async (t) => {
       entry('FINISHED', `c${String(index).padStart(6, '0')}.1`),
     )
     open.push(entry('STARTED', 'z.1'))
-    const { held, complete } = inventory(open, succeeded, { bytesMax: 8 * 1024 * 1024, full: true })
+    const { held, complete } = inventory(open, succeeded, { bytesMax: 8 * 1024 * 1024, recovery: true })
     t.ok(held.length <= 100_000)
     t.equal(complete, false)
     t.ok(held.some(({ attemptId }) => attemptId === 'z.1'))

@@ -1,6 +1,6 @@
 /** What the server remembers of an agent, and the one turn in which an agent's call is decided. */
 import type { AckVerdict, Outcome } from '@agent-executor/protocol'
-import type { AgentKind, Command } from './command.ts'
+import { type AgentKind, type Command, phaseOf } from './command.ts'
 import { serverLeaseMs } from './lease-policy.ts'
 import { type Entry, type LifecycleEvent, type LifecyclePolicy, transition } from './transition.ts'
 
@@ -78,6 +78,15 @@ export const createLedger = (policy: LifecyclePolicy) => {
   return {
     changes,
     now: (command: Command): Command => current.get(command.commandId) ?? command,
+    /** A command that the database does not know, made from an offer in a journal, which may have several of it. */
+    add(command: Command): Command {
+      const added = current.get(command.commandId)
+      if (added !== undefined) return added
+      const to = phaseOf(command)
+      current.set(command.commandId, command)
+      changes.push({ command, entry: { type: 'recovered', from: null, to, attempt: null, agentId: null } })
+      return command
+    },
     /** Applies the event; answers the reason where it is refused. */
     apply(command: Command, event: LifecycleEvent): { ok: true; command: Command } | { ok: false; reason: string } {
       const moved = transition(current.get(command.commandId) ?? command, event, policy)

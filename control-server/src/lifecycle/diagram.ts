@@ -35,8 +35,7 @@ const eventsFor = (command: Command): LifecycleEvent[] => {
     { type: 'leaseOver', nowMs, random: 0.5 },
     { type: 'cancel', nowMs, reason: '' },
     { type: 'tick', nowMs },
-    { type: 'adopt', nowMs, agentId, attempt: number + 1, incarnation: 1, leaseMs: 1000, granted: true },
-    { type: 'adopt', nowMs, agentId, attempt: number + 1, incarnation: 1, leaseMs: 1000, granted: false },
+    { type: 'adopt', nowMs, agentId, attempt: number + 1, incarnation: 1, leaseMs: 1000 },
   ])
 }
 

@@ -72,7 +72,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     held.add(item.attemptId)
     const known = commandOf(item)
     if (known === undefined) answerUnknown(item)
-    else answerHeld(item, recovering ? adopted(known, item) : known)
+    else answerHeld(item, adopted(known, item))
   }
 
   // By absence: what the server believes this agent to have and the agent does not name.
@@ -232,7 +232,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
       item.offer.attemptId === item.attemptId &&
       number === item.offer.attempt
     )
-      answerHeld(item, adopted(context.adoptCommand(item.offer), item))
+      answerHeld(item, adopted(ledger.add(context.adoptCommand(item.offer)), item))
     else if (item.outcome !== undefined && item.outcomeSha256 !== undefined)
       setAside(item.attemptId, item.outcome, item.outcomeSha256, 'orphan')
     else if (item.phase === 'accepted' || item.phase === 'running') drop.push(item.attemptId)
@@ -243,8 +243,12 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     acks.push({ attemptId: id, verdict })
   }
 
-  /** In recovery the journal knows better than a database that was set back. */
+  /**
+   * In recovery the journal knows better than a database that was set back what has run. What was only accepted never
+   * did: another journal may hold an earlier attempt that has decided the command, so that nothing is made of it.
+   */
   function adopted(command: Command, item: HeldAttempt): Command {
+    if (!recovering || item.phase === 'accepted') return command
     const result = ledger.apply(command, {
       type: 'adopt',
       nowMs,
@@ -252,7 +256,6 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
       attempt: parseAttemptId(item.attemptId).number,
       incarnation: request.incarnation,
       leaseMs: serverLeaseMs(limits.leaseMs),
-      granted: item.phase !== 'accepted',
     })
     return result.ok ? result.command : command
   }

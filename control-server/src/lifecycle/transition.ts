@@ -44,16 +44,8 @@ export type LifecycleEvent =
   | { type: 'leaseOver'; nowMs: number; random: number }
   | { type: 'cancel'; nowMs: number; reason: string }
   | { type: 'tick'; nowMs: number }
-  /** Recovery after a restored backup: the journal of an agent proves an attempt that this database never saw. */
-  | {
-      type: 'adopt'
-      nowMs: number
-      agentId: string
-      attempt: number
-      incarnation: number
-      leaseMs: number
-      granted: boolean
-    }
+  /** Recovery after a restored backup: the journal of an agent proves that an attempt was granted which this database never saw. */
+  | { type: 'adopt'; nowMs: number; agentId: string; attempt: number; incarnation: number; leaseMs: number }
 
 /** What the event log says of one transition. */
 export type Entry = {
@@ -211,17 +203,19 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
       if (event.attempt <= number && !mine) return refused('older')
       const attempt: Attempt = {
         ...offered(event.attempt, event.agentId, event.nowMs),
-        ...(event.granted
-          ? { state: 'RUNNING', grantedAtMs: event.nowMs, incarnation: event.incarnation, leaseMs: event.leaseMs }
-          : {}),
+        state: 'RUNNING',
+        grantedAtMs: event.nowMs,
+        incarnation: event.incarnation,
+        leaseMs: event.leaseMs,
       }
-      if (mine && !event.granted) return refused('known')
+      // Every attempt between may have been granted as well, and so may what stands as an offer here.
+      const unseen = mine ? 1 : event.attempt - number + (phase === 'OFFERED' ? 1 : 0)
       return moved('adopted', {
         ...command,
-        status: event.granted ? 'RUNNING' : 'PENDING',
+        status: 'RUNNING',
         availableAtMs: null,
-        grantedCount: command.grantedCount + (event.granted ? 1 : 0),
-        startedAtMs: event.granted ? (command.startedAtMs ?? event.nowMs) : command.startedAtMs,
+        grantedCount: command.grantedCount + unseen,
+        startedAtMs: command.startedAtMs ?? event.nowMs,
         attempts: [...command.attempts.filter((each) => each.number < event.attempt).map(passedOver), attempt],
       })
     }

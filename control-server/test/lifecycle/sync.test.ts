@@ -495,7 +495,6 @@ t.test('recovery: the server was restored from a backup', async (t) => {
       commandId: 'a',
       status: 'PENDING',
       spec: { payload: { ms: 5 }, timeoutMs: 777, retry: { maxAttempts: 1 } },
-      attempts: [{ number: 2, state: 'OFFERED', agentId: 'x' }],
     })
     const runs = sync(turn({ recovering }), { held: [withOffer(heldRunning('a.2'))] })
     t.match(runs.changes.at(-1)?.command, { status: 'RUNNING', attempts: [{ number: 2, state: 'RUNNING' }] })
@@ -511,6 +510,13 @@ t.test('recovery: the server was restored from a backup', async (t) => {
     t.same(responseOf(sync(turn({ recovering }), { held: [heldRunning('a.2')] })), { ...nothing, drop: ['a.2'] })
     t.same(responseOf(sync(turn({ recovering }), { held: [stranger] })), { ...nothing, drop: ['a.2'] })
     t.same(responseOf(sync(turn({ recovering }), { held: [heldFinished('a.2')] })).acks, ['a.2 orphan'])
+  })
+
+  t.test('two attempts of a command that only the journal knows are two of one command', async (t) => {
+    const held = [withOffer(heldFinished('a.1', interrupted)), withOffer(heldFinished('a.2', succeeded([2])))]
+    const decision = sync(turn({ recovering }), { held: [held[1] as HeldAttempt, held[0] as HeldAttempt] })
+    t.same(entriesOf(decision), ['recovered', 'adopted', 'completed'])
+    t.same(responseOf(decision).acks, ['a.2 accepted', 'a.1 superseded'])
   })
 
   t.test('an attempt number that is ahead of the backup is believed', async (t) => {
@@ -540,10 +546,12 @@ t.test('recovery: the server was restored from a backup', async (t) => {
       withOffer(heldRunning('a.1')),
       withOffer(heldFinished('a.1')),
     ]) {
+      const drop = item.phase === 'accepted' ? ['a.1'] : []
+      const acks = item.phase === 'finished' ? ['a.1 duplicate'] : []
       const first = sync(turn({ recovering }), { held: [item] })
       const command = first.changes.at(-1)?.command as Command
       const again = told(item, command, { request: { seq: 2 }, turn: { recovering } })
-      says(t, again, { acks: item.phase === 'finished' ? ['a.1 duplicate'] : [], entries: [] }, item.phase)
+      says(t, again, { acks, drop, entries: [] }, item.phase)
     }
   })
 
@@ -567,7 +575,9 @@ t.test('recovery: the server was restored from a backup', async (t) => {
   t.test('two journals that know two attempts of one command leave the later one, in either order', async (t) => {
     const earlier = withOffer(heldAccepted('a.1'))
     const later = withOffer(heldRunning('a.2'))
-    const byX = sync(turn({ recovering }), { held: [earlier] }).changes.at(-1)?.command as Command
+    const toX = sync(turn({ recovering }), { held: [earlier] })
+    const byX = toX.changes.at(-1)?.command as Command
+    t.same(responseOf(toX), { ...nothing, drop: ['a.1'] }, 'what was only accepted')
     const shownToY = turn({ recovering, agent: agent('y'), asked: [byX] })
     const byBoth = sync(shownToY, { held: [later] }, { agentId: 'y' })
     t.same(stateOf(afterTurn(byBoth, byX)), { status: 'RUNNING', attempts: [[2, 'RUNNING', 'y']] })
@@ -577,9 +587,30 @@ t.test('recovery: the server was restored from a backup', async (t) => {
     says(t, told(earlier, byY, { turn: { recovering } }), { drop: ['a.1'], entries: [] })
   })
 
-  t.test('what was adopted as accepted is granted once recovery is over', async (t) => {
-    const first = sync(turn({ recovering }), { held: [withOffer(heldAccepted('a.1'))] })
-    const command = first.changes.at(-1)?.command as Command
+  t.test('what was only accepted is dropped, and its command, where nobody has run it, handed out anew', async (t) => {
+    const unknown = sync(turn({ recovering }), { held: [withOffer(heldAccepted('a.3'))] })
+    const command = unknown.changes.at(-1)?.command
+    t.same(responseOf(unknown), { ...nothing, drop: ['a.3'] })
+    t.same(entriesOf(unknown), ['recovered'])
+    t.match(command, { status: 'PENDING', grantedCount: 0 })
+    t.same(command?.attempts, [])
+    const known = told(withOffer(heldAccepted('a.1')), waiting('a'), { turn: { recovering } })
+    says(t, known, { drop: ['a.1'], entries: [] })
+  })
+
+  // Broken before: the accepted attempt 2 became the newest, the outcome of attempt 1 evidence, and attempt 2 ran.
+  t.test('an accepted offer does not outrank the outcome that has decided its command', async (t) => {
+    const before = takenOver('a', { agentId: 'y' })
+    says(t, told(withOffer(heldAccepted('a.2')), before, { turn: { recovering } }), { drop: ['a.2'], entries: [] })
+    const shownToY = turn({ recovering, agent: agent('y'), asked: [before] })
+    const toY = sync(shownToY, { held: [withOffer(heldFinished('a.1'))] }, { agentId: 'y' })
+    t.same(responseOf(toY).acks, ['a.1 accepted'])
+    t.equal(afterTurn(toY, before).status, 'COMPLETED')
+  })
+
+  t.test('an accepted offer that stands in the backup waits for the end of recovery', async (t) => {
+    const command = offered('a')
+    says(t, told(heldAccepted('a.1'), command, { turn: { recovering } }), { entries: [] })
     says(t, told(heldAccepted('a.1'), command, { request: { seq: 2 } }), { grants: ['a.1'] })
   })
 

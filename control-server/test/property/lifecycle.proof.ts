@@ -122,15 +122,10 @@ const event = fc.oneof(
 )
 const rareEvent = fc.oneof(
   happens(nothing, (_, nowMs) => ({ type: 'cancel', nowMs, reason: 'no more needed' })),
-  happens(
-    fc.record({ agentId, incarnation, granted: fc.boolean(), ahead: fc.nat({ max: 2 }) }),
-    ({ ahead, ...given }, nowMs, command) => {
-      const attempt = Math.max(1, (newestAttempt(command)?.number ?? 0) + ahead)
-      // A journal with an attempt that follows a cancel is one that cannot be.
-      const granted = given.granted || command.cancel !== null
-      return { type: 'adopt', nowMs, leaseMs, attempt, ...given, granted }
-    },
-  ),
+  happens(fc.record({ agentId, incarnation, ahead: fc.nat({ max: 2 }) }), ({ ahead, ...given }, nowMs, command) => {
+    const attempt = Math.max(1, (newestAttempt(command)?.number ?? 0) + ahead)
+    return { type: 'adopt', nowMs, leaseMs, attempt, ...given }
+  }),
 )
 const happenings = (rare: boolean): fc.Arbitrary<Happening[]> =>
   fc.array(
