@@ -41,7 +41,7 @@ export type ServerState = { epoch: string; rev: number; recovering: readonly str
 export type Turn = {
   server: ServerState
   agent: Agent | null
-  /** The commands asked for by id. */
+  /** The commands asked for by id, and `owned`; the former with every attempt that was granted to this agent. */
   asked: ReadonlyMap<string, Command>
   /** Commands whose newest attempt is OFFERED to, RUNNING on or LOST by this agent. */
   owned: readonly Command[]

@@ -55,7 +55,10 @@ export type Command = {
   createdAtMs: number
   startedAtMs: number | null
   finishedAtMs: number | null
-  /** The newest attempt and, where another one, the newest that was granted; in the order of their numbers. */
+  /**
+   * The newest attempt and, where another one, the newest that was granted; to an agent that asks, also those granted to
+   * it. In the order of their numbers.
+   */
   attempts: readonly Attempt[]
 }
 

@@ -50,18 +50,23 @@ export function simpleReport(
   const { agentId, nowMs, outcome, outcomeSha256 } = context
   const command = turn.asked.get(commandId)
   if (command === undefined) return refuse('COMMAND_NOT_FOUND', `There is no command ${commandId}.`)
-  const known = command.attempts.find(
-    (attempt) => attempt.agentId === agentId && attempt.outcomeSha256 === outcomeSha256,
-  )
   const agent = turn.agent?.kind === 'simple' ? renewed(turn, context) : null
-  if (known !== undefined) return { ...(agent ? { agent } : {}), changes: [], evidence: [], answer: { ok: true } }
-
   const newest = newestAttempt(command)
   const phase = phaseOf(command)
-  if (phase !== 'RUNNING' && phase !== 'LOST')
-    return refuse('COMMAND_NOT_RUNNING', `Command ${commandId} is ${command.status}, not RUNNING.`)
-  if (newest === undefined || newest.agentId !== agentId || (report.attempt ?? newest.number) !== newest.number)
-    return refuse('NOT_YOUR_COMMAND', `Command ${commandId} is held by another agent or attempt.`)
+  const runs = phase === 'RUNNING' || phase === 'LOST'
+  const current = runs && newest?.agentId === agentId && (report.attempt ?? newest.number) === newest.number
+  if (!current) {
+    const known = command.attempts.some(
+      (attempt) =>
+        attempt.agentId === agentId &&
+        attempt.outcomeSha256 === outcomeSha256 &&
+        (report.attempt ?? attempt.number) === attempt.number,
+    )
+    if (known) return { ...(agent ? { agent } : {}), changes: [], evidence: [], answer: { ok: true } }
+    return runs
+      ? refuse('NOT_YOUR_COMMAND', `Command ${commandId} is held by another agent or attempt.`)
+      : refuse('COMMAND_NOT_RUNNING', `Command ${commandId} is ${command.status}, not RUNNING.`)
+  }
   if (agent === null) return refuse('NOT_YOUR_COMMAND', `Agent ${agentId} reports through sync.`)
 
   const ledger = createLedger(context.policy)

@@ -105,22 +105,26 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     return done.result
   }
 
-  const commandFrom = (row: Row): Command =>
-    commandOfRow(
-      row,
-      all('attempt-live', {
-        commandId: row.command_id,
-        attempt: row.attempt,
-        grantedAttempt: row.granted_attempt,
-      }).map(attemptOfRow),
-    )
-  const load = (commandId: string): Command | undefined => {
+  /** As they are in the database: those that a decision leaves alone are not written again. */
+  const loaded = new WeakSet<Attempt>()
+  const commandFrom = (row: Row, grantedTo: string | null = null): Command => {
+    const attempts = all('attempt-live', {
+      commandId: row.command_id,
+      attempt: row.attempt,
+      grantedAttempt: row.granted_attempt,
+      agentId: grantedTo,
+    }).map(attemptOfRow)
+    for (const attempt of attempts) loaded.add(attempt)
+    return commandOfRow(row, attempts)
+  }
+  const load = (commandId: string, grantedTo: string | null = null): Command | undefined => {
     const row = get('command-get', { commandId })
-    return row && commandFrom(row)
+    return row && commandFrom(row, grantedTo)
   }
   const save = ({ command, entry }: Change, nowMs: number): void => {
     run('command-save', rowOfCommand(command, policy))
-    for (const attempt of command.attempts) run('attempt-save', rowOfAttempt(command.commandId, attempt))
+    for (const attempt of command.attempts)
+      if (!loaded.has(attempt)) run('attempt-save', rowOfAttempt(command.commandId, attempt))
     run('event-save', {
       ...entry,
       atMs: nowMs,
@@ -152,7 +156,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     if (all(statementName, { nowMs, limit: 1 }).length === 0) return 0
     return write('sweep', () => {
       const changes: Change[] = []
-      const commands = all(statementName, { nowMs, limit }).map(commandFrom)
+      const commands = all(statementName, { nowMs, limit }).map((row) => commandFrom(row))
       for (const command of commands) {
         const change = decide(command)
         if (change === null) run('command-postpone', { commandId: command.commandId, dueAtMs: nowMs + POSTPONE_MS })
@@ -193,7 +197,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     async list(query) {
       const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
       return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map(
-        commandFrom,
+        (row) => commandFrom(row),
       )
     },
 
@@ -248,10 +252,13 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write(query.operation, () => {
         const row = get('agent-get', { agentId: query.agentId })
         const agent = row ? agentOfRow(row) : null
-        const owned = all('command-owned', { agentId: query.agentId }).map(commandFrom)
+        const ask = new Set(query.ask)
+        const owned = all('command-owned', { agentId: query.agentId }).map((each) =>
+          commandFrom(each, ask.has(each.command_id as string) ? query.agentId : null),
+        )
         const asked = new Map(owned.map((command) => [command.commandId, command]))
-        for (const commandId of query.ask) {
-          const command = asked.get(commandId) ?? load(commandId)
+        for (const commandId of ask) {
+          const command = asked.get(commandId) ?? load(commandId, query.agentId)
           if (command !== undefined) asked.set(commandId, command)
         }
         const decision = decide({ server: server(), agent, owned, asked, ready: ready() })
@@ -271,7 +278,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
             if (limit > 0 && query.mayTake(needs, agent))
               byType.set(needs.type, [...(byType.get(needs.type) ?? []), ...all('command-ready', { lane, limit })])
           }
-          return [...byType].flatMap(([type, rows]) => rows.sort(byUrgency).slice(0, query.want[type])).map(commandFrom)
+          return [...byType].flatMap(([type, rows]) => rows.sort(byUrgency).slice(0, query.want[type])).map((each) => commandFrom(each))
         }
       })
     },

@@ -38,7 +38,7 @@ export type IdempotencyKey = { key: string; bodySha256: string }
 export type LeaseQuery = {
   operation: Operation
   agentId: string
-  /** Ids of commands to show besides the agent's own. */
+  /** Ids of commands to show, the agent's own among them, with every attempt that was granted to it. */
   ask: readonly string[]
   /** How many ready commands to show at most, by command type. */
   want: Readonly<Record<string, number>>

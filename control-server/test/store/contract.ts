@@ -387,6 +387,25 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.same(turn.ready, [], 'nothing is wanted')
     })
 
+    // Broken before: with two attempts granted since, the repeat of an outcome that counts was called superseded.
+    t.test('shows what is asked for with every attempt that was granted to the agent that asks', async (t) => {
+      const { store } = await open(t)
+      await store.submit(waiting('a', { maxAttempts: 9 }), null)
+      const outcome = failure('NETWORK_ERROR', true)
+      for (const [index, agentId] of ['x', 'y', 'x', 'y', 'z'].entries()) {
+        const nowMs = 1000 * (index + 1)
+        await move(store, 'a', offer(agentId, nowMs), grant(agentId, nowMs))
+        await move(store, 'a', finish({ agentId, attempt: index + 1, outcome, nowMs, random: 0 }))
+      }
+      const shownTo = async (agentId: string) =>
+        (await store.lease(query(agentId, { ask: ['a'] }), (turn) => answering(turn, {}))).answer.asked
+          .get('a')
+          ?.attempts.map(({ number }) => number)
+      t.same(await shownTo('x'), [1, 3, 5])
+      t.same(await shownTo('y'), [2, 4, 5])
+      t.same(await shownTo('nobody'), [5])
+    })
+
     t.test(
       'shows no more ready commands of a type than are wanted: highest priority first, then the oldest',
       async (t) => {
