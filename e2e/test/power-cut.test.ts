@@ -5,7 +5,7 @@ import t from 'tap'
 import { cutPower } from '../src/power-cut/power-cut.ts'
 import { record } from '../src/power-cut/record.ts'
 import { needs } from '../src/processes.ts'
-import { newSeed } from '../src/soak/random.ts'
+import { newSeed } from '../src/random.ts'
 
 const canTrace = spawnSync('strace', ['--seccomp-bpf', '-f', '-o', '/dev/null', 'true']).status === 0
 const aTrace = needs('strace (and the right to trace)', canTrace)

@@ -1,6 +1,6 @@
 // A short soak; `npm run soak -- --minutes 30` is a long one.
 import t from 'tap'
-import { newSeed } from '../src/soak/random.ts'
+import { newSeed } from '../src/random.ts'
 import { soak } from '../src/soak/soak.ts'
 
 t.test('under mixed load and random kills and suspensions of everything no promise is broken', async (t) => {

@@ -34,6 +34,7 @@ const eventsFor = (command: Command): LifecycleEvent[] => {
     { type: 'lose', nowMs, reason: '' },
     { type: 'leaseOver', nowMs, random: 0.5 },
     { type: 'cancel', nowMs, reason: '' },
+    { type: 'cancel', nowMs, reason: '', recovering: true },
     { type: 'tick', nowMs },
     { type: 'adopt', nowMs, agentId, attempt: number + 1, incarnation: 1, leaseMs: 1000 },
   ])

@@ -42,7 +42,8 @@ export type LifecycleEvent =
   | { type: 'withdraw'; nowMs: number; reason: string }
   | { type: 'lose'; nowMs: number; reason: string }
   | { type: 'leaseOver'; nowMs: number; random: number }
-  | { type: 'cancel'; nowMs: number; reason: string }
+  /** `recovering`: what looks as if it had not been started may be over, in a journal that has not been heard yet. */
+  | { type: 'cancel'; nowMs: number; reason: string; recovering?: boolean }
   | { type: 'tick'; nowMs: number }
   /** Recovery after a restored backup: the journal of an agent proves that an attempt was granted which this database never saw. */
   | { type: 'adopt'; nowMs: number; agentId: string; attempt: number; incarnation: number; leaseMs: number }
@@ -90,6 +91,7 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
   switch (event.type) {
     case 'offer': {
       if (phase !== 'WAITING') return refused(phase)
+      if (command.cancel !== null) return refused('cancelled')
       if (command.availableAtMs !== null && command.availableAtMs > event.nowMs) return refused('notYet')
       if (deadlinePassed(command, event.nowMs)) return refused('expired')
       const attempt = offered((newest?.number ?? 0) + 1, event.agentId, event.nowMs)
@@ -98,6 +100,7 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
 
     case 'grant': {
       if (phase !== 'OFFERED' || newest?.agentId !== event.agentId) return refused(phase)
+      if (command.cancel !== null) return refused('cancelled')
       if (deadlinePassed(command, event.nowMs)) return refused('expired')
       return moved('granted', {
         ...withNewest(command, {
@@ -164,25 +167,22 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
 
     case 'cancel': {
       const cancel = { reason: event.reason, requestedAtMs: event.nowMs }
-      if (phase === 'WAITING' || phase === 'OFFERED') {
-        const stopped = phase === 'OFFERED' ? ended(command, 'WITHDRAWN', event.nowMs) : command
-        const to = { ...stopped, cancel }
-        return moved('cancelled', final(to, 'CANCELLED', event.nowMs, cancelled(to)))
-      }
-      if (phase !== 'RUNNING' && phase !== 'LOST') return refused(phase)
+      if ((phase === 'WAITING' || phase === 'OFFERED') && !event.recovering) return stopped({ ...command, cancel })
+      if (command.finishedAtMs !== null) return refused(phase)
       return command.cancel === null ? moved('cancelRequested', { ...command, cancel }, cancel) : refused('requested')
     }
 
     case 'tick': {
       if (phase === 'WAITING' || phase === 'OFFERED') {
+        if (command.cancel !== null) return stopped(command)
         if (deadlinePassed(command, event.nowMs)) {
-          const stopped = phase === 'OFFERED' ? ended(command, 'WITHDRAWN', event.nowMs) : command
+          const to = phase === 'OFFERED' ? ended(command, 'WITHDRAWN', event.nowMs) : command
           const error =
             command.grantedCount === 0 && before(command.spec.expiresAtMs, event.nowMs)
               ? failure('EXPIRED', 'The command was not started before expiresAt.')
               : (lastGrantedAttempt(command)?.error ??
                 failure('TIMED_OUT', 'The command took longer than totalTimeoutMs.'))
-          return moved('expired', final(stopped, 'FAILED', event.nowMs, error))
+          return moved('expired', final(to, 'FAILED', event.nowMs, error))
         }
         if (phase === 'OFFERED' && newest !== undefined && newest.offeredAtMs + policy.offerMs <= event.nowMs)
           return moved('withdrawn', ended(command, 'WITHDRAWN', event.nowMs), { reason: 'notAccepted' })
@@ -230,6 +230,12 @@ export function transition(command: Command, event: LifecycleEvent, policy: Life
       lostAtMs: null,
       finishedAtMs: event.nowMs,
     }
+  }
+
+  /** Cancelled before it was granted, or between two attempts. */
+  function stopped(wished: Command): Transition {
+    const to = phase === 'OFFERED' ? ended(wished, 'WITHDRAWN', event.nowMs) : wished
+    return moved('cancelled', final(to, 'CANCELLED', event.nowMs, cancelled(to)))
   }
 
   function lost(reason: string): Transition {
@@ -291,12 +297,14 @@ export function dueAtMs(command: Command, policy: LifecyclePolicy): number | nul
     phase === 'OFFERED' && newest !== undefined ? newest.offeredAtMs + policy.offerMs : command.availableAtMs,
     command.grantedCount === 0 ? command.spec.expiresAtMs : null,
     totalDeadlineMs(command),
+    command.cancel?.requestedAtMs ?? null,
   ].filter((time) => time !== null)
   return times.length === 0 ? null : Math.min(...times)
 }
 
-/** Only a waiting command whose time has come may be offered. */
-export const isReady = (command: Command): boolean => phaseOf(command) === 'WAITING' && command.availableAtMs === null
+/** Only a waiting command that nobody has cancelled and whose time has come may be offered. */
+export const isReady = (command: Command): boolean =>
+  phaseOf(command) === 'WAITING' && command.availableAtMs === null && command.cancel === null
 
 /** What is left of `totalTimeoutMs`, or `timeoutMs` where that is less: the time one attempt may take. */
 export const attemptTimeoutMs = (command: Command, nowMs: number): number => {

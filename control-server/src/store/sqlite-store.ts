@@ -242,7 +242,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write(operation, () => {
         const command = load(commandId)
         if (command === undefined) return { result: undefined, changes: [] }
-        const decision = decide(command)
+        const decision = decide(command, server())
         if (decision.change !== null) save(decision.change, nowMs)
         return { result: decision, changes: decision.change === null ? [] : [decision.change] }
       })

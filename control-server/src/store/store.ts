@@ -111,7 +111,7 @@ export interface Store {
     operation: Operation,
     commandId: string,
     nowMs: number,
-    decide: (command: Command) => D,
+    decide: (command: Command, server: ServerState) => D,
   ): Promise<D | undefined>
 
   /** One agent's call: shows what the query names, stores what `decide` answers. No other call sees these commands meanwhile. */

@@ -4,7 +4,7 @@
  * synced after it was made.
  */
 import { dirname } from 'node:path'
-import type { Random } from '../soak/random.ts'
+import type { Random } from '../random.ts'
 import type { Step } from './trace.ts'
 
 const SECTOR_BYTES = 512

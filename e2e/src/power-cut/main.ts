@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { newSeed } from '../soak/random.ts'
+import { newSeed } from '../random.ts'
 import { cutPower } from './power-cut.ts'
 import { record } from './record.ts'
 

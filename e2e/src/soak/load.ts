@@ -1,7 +1,7 @@
 /** What the soak asks for: every way a command can go, and what may become of each. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Api, CommandView, Json } from '../api.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../random.ts'
 
 /** One acknowledged submission. */
 export type Submitted = { kind: Kind; commandId: string; maxAttempts: number; submittedMs: number }

@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { closeSqliteFile, openSqliteFile } from '@agent-executor/runtime'
 import { type CommandView, createApi } from '../api.ts'
 import { freePort, type Process, start, startAgent } from '../processes.ts'
+import { createRandom } from '../random.ts'
 import { startTarget, type Target } from '../target.ts'
 import { AGENT_LABEL, mayEndSo, type Submitted, submitting, TOTAL_TIMEOUT_MS, takingSimply } from './load.ts'
 import { highest, residentMb, type Series, sizeKb, slopeAMinute } from './measure.ts'
-import { createRandom } from './random.ts'
 import { supervise } from './supervisor.ts'
 
 export type Figures = {

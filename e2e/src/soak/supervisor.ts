@@ -1,7 +1,7 @@
 /** Keeps a process running while somebody kills and suspends it. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Process } from '../processes.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../random.ts'
 
 /** The pauses are short enough that a few seconds see some of each, and longer than the lease now and then. */
 const CALM_MS = [1000, 10_000] as const

@@ -183,8 +183,9 @@ export function commandRoutes(app: App, context: Context): void {
 
   const cancel = async (commandId: string, reason: string): Promise<{ final: boolean; record: CommandRecord }> => {
     const now = nowMs()
-    const decision = await store.transition('cancel', commandId, now, (command) => {
-      const moved = transition(command, { type: 'cancel', nowMs: now, reason }, policy)
+    const decision = await store.transition('cancel', commandId, now, (command, server) => {
+      const recovering = server.recovering !== null
+      const moved = transition(command, { type: 'cancel', nowMs: now, reason, recovering }, policy)
       return { command, change: moved.ok ? { command: moved.command, entry: moved.entry } : null }
     })
     if (decision === undefined) throw notFound(commandId)
