@@ -260,9 +260,11 @@ type Report = { agentId: string; index: number; report: number; attempt: number 
 const result = step(
   'result',
   async ({ model }, world, { agentId, index, report, attempt }: Report) => {
-    // One of theirs where there is one, any other as well.
+    // Most often one that they run, then one of theirs, then any.
     const theirs = model.commands.filter(({ attempts }) => attempts.some((each) => each.agentId === agentId))
-    const command = (index % 4 > 0 ? oneOf(theirs, index) : undefined) ?? (oneOf(model.commands, index) as Known)
+    const running = theirs.filter(({ status }) => status === 'RUNNING')
+    const among = [running, running, theirs, model.commands][index % 4] as Known[]
+    const command = oneOf(among, index) ?? (oneOf(model.commands, index) as Known)
     const body = {
       agentId,
       ...(oneOf(REPORTS, report) as object),
