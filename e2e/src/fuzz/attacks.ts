@@ -5,7 +5,13 @@ import type { Random } from '../soak/random.ts'
 import { mutateBytes, mutateJson } from './mutate.ts'
 import { bytesOf, type Json, type Memory, type Request, request } from './samples.ts'
 
-export type Shot = { parts: (Buffer | string)[]; pauseMs?: number; drop?: boolean }
+export type Shot = {
+  parts: (Buffer | string)[]
+  pauseMs?: number
+  drop?: boolean
+  /** It is a whole request, and the server owes an answer. */
+  owed?: boolean
+}
 /** `route` is the one under attack, `agentId` the agent that the request speaks for. */
 type Arms = { random: Random; memory: Memory; routes: readonly Route[]; route: Route; agentId: string }
 
@@ -13,9 +19,9 @@ const right = ({ random, memory, route, agentId }: Arms): Request => request(rou
 const another = (arms: Arms): Request => right({ ...arms, route: arms.random.pick(arms.routes) })
 const textOf = ({ body }: Request): Buffer => body ?? Buffer.from('{}')
 const jsonOf = (sent: Request): Json => JSON.parse(textOf(sent).toString()) as Json
-const shot = (sent: Request, parts: Shot['parts'] = [bytesOf(sent)]): Shot => ({ parts })
+const whole = (sent: Request): Shot => ({ parts: [bytesOf(sent)], owed: true })
 const withText = (sent: Request, text: string | Buffer, headers: Record<string, string> = {}): Shot =>
-  shot({ ...sent, headers: { 'Content-Type': 'application/json', ...headers }, body: Buffer.from(text) })
+  whole({ ...sent, headers: { 'Content-Type': 'application/json', ...headers }, body: Buffer.from(text) })
 
 const METHODS = [
   'GET',
@@ -117,7 +123,7 @@ const chunked = (body: Buffer, random: Random): Buffer => {
 export const PEACE = 'nothing wrong'
 
 export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
-  [PEACE]: (arms) => shot(right(arms)),
+  [PEACE]: (arms) => whole(right(arms)),
 
   'a wrong value': (arms) => {
     const sent = right(arms)
@@ -128,7 +134,7 @@ export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
 
   'wounded bytes': (arms) => {
     const sent = right(arms)
-    return shot(sent, [mutateBytes(bytesOf(sent), bytesOf(another(arms)), arms.random)])
+    return { parts: [mutateBytes(bytesOf(sent), bytesOf(another(arms)), arms.random)] }
   },
 
   'a wounded body': (arms) => {
@@ -169,13 +175,13 @@ export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
     const sent = right(arms)
     const text = bytesOf(sent, random.chance(0.8)).toString('latin1')
     const odd = Array.from({ length: random.between(1, 4) }, () => random.pick(HEADERS)).join('\r\n')
-    return shot(sent, [Buffer.from(text.replace('\r\n', `\r\n${odd}\r\n`), 'latin1')])
+    return { parts: [Buffer.from(text.replace('\r\n', `\r\n${odd}\r\n`), 'latin1')] }
   },
 
   'many headers': (arms) => {
     const sent = right(arms)
     const many = Array.from({ length: arms.random.pick([100, 3000]) }, (_, index) => `X-${index}: a`).join('\r\n')
-    return shot(sent, [bytesOf(sent).toString('latin1').replace('\r\n', `\r\n${many}\r\n`)])
+    return { parts: [bytesOf(sent).toString('latin1').replace('\r\n', `\r\n${many}\r\n`)] }
   },
 
   'an encoding': (arms) => {
@@ -193,15 +199,15 @@ export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
       bytes.subarray(index * size, (index + 1) * size),
     )
     // Some never end what they began.
-    return { ...shot(sent, arms.random.chance(0.3) ? parts.slice(0, -1) : parts), pauseMs: arms.random.between(5, 60) }
+    return { parts: arms.random.chance(0.3) ? parts.slice(0, -1) : parts, pauseMs: arms.random.between(5, 60) }
   },
 
-  'another method': (arms) => shot({ ...right(arms), method: arms.random.pick(METHODS) }),
+  'another method': (arms) => whole({ ...right(arms), method: arms.random.pick(METHODS) }),
 
   'another path': (arms) => {
     const { random } = arms
     const sent = right(arms)
-    const [path = '/'] = sent.path.split('?')
+    const [path = '/', query = ''] = sent.path.split('?')
     const odd = random.pick([
       () => path + random.pick(PATHS),
       () => random.pick(PATHS) + path,
@@ -211,7 +217,8 @@ export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
       () => `http://evil.example${path}`,
       () => path.replaceAll('/', '/%2e/'),
     ])()
-    return shot({ ...sent, path: odd })
+    // A wait that nobody limits would be a long one.
+    return whole({ ...sent, path: `${odd}?${query}` })
   },
 
   'an absurd query': (arms) => {
@@ -220,13 +227,13 @@ export const ATTACKS: Readonly<Record<string, (arms: Arms) => Shot>> = {
     const [path = '/'] = sent.path.split('?')
     const query = Array.from({ length: random.between(1, 3) }, () => random.pick(QUERIES)).join('&')
     // A wait that nobody limits would be a long one.
-    return shot({ ...sent, path: `${path}?${query}${path.endsWith('/wait') ? '&timeoutMs=10' : ''}` })
+    return whole({ ...sent, path: `${path}?${query}${path.endsWith('/wait') ? '&timeoutMs=10' : ''}` })
   },
 
   'broken chunks': (arms) => {
     const sent = right(arms)
     const head = bytesOf({ ...sent, body: null, headers: { ...sent.headers, 'Transfer-Encoding': 'chunked' } })
-    return shot(sent, [head, chunked(textOf(sent), arms.random)])
+    return { parts: [head, chunked(textOf(sent), arms.random)] }
   },
 
   'a train of requests': (arms) => {

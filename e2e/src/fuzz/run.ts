@@ -32,6 +32,7 @@ const PEACEFUL = 8
 /** A server that keeps what it was sent dies of the first, whatever else is on the machine; buffers count for the second. */
 const HEAP_MB_MAX = 192
 const RSS_MB_MAX = 512
+const FLOOD_BODY_MB = 16
 const FAULTS_MAX = 10
 const SENT_CHARACTERS_MAX = 3000
 
@@ -106,6 +107,19 @@ export async function fuzz(
     if (rssMb > RSS_MB_MAX) fault(`the server holds ${rssMb} MB`)
   }
 
+  /** More than it may hold, one body after the other: it cannot keep them. */
+  const flood = async (): Promise<void> => {
+    const body = JSON.stringify({ text: 'x'.repeat(FLOOD_BODY_MB * 2 ** 20) })
+    for (let sentMb = 0; sentMb <= RSS_MB_MAX; sentMb += FLOOD_BODY_MB)
+      await (
+        await fetch(`http://127.0.0.1:${port}/agents/${AGENT_IDS[0]}/sync`, {
+          method: 'POST',
+          headers: { 'Content-Type': 'application/json' },
+          body,
+        })
+      ).arrayBuffer()
+  }
+
   try {
     const untilMs = performance.now() + seconds * 1000
     while (figures.rounds < rounds && performance.now() < untilMs && faults.length === 0) {
@@ -117,6 +131,7 @@ export async function fuzz(
       }
       figures.rounds += 1
     }
+    await flood()
     await look()
     for (const commandId of created)
       if ((await fetch(`http://127.0.0.1:${port}/commands/${commandId}`)).status !== 200)

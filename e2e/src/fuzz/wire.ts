@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 export type Answer = { status: number; head: string; body: string }
 
-/** Quiet for so long, a client that still expects something shuts its side down, so that the server need not wait. */
+/** Quiet for so long, a client that is not owed an answer shuts its side down, so that the server need not wait. */
 const QUIET_MS = 300
 /** Long enough for any machine: only a connection that the server never closes is late. */
 const DEADLINE_MS = 60_000
@@ -16,7 +16,7 @@ const DEADLINE_MS = 60_000
 export async function exchange(
   port: number,
   parts: readonly (Buffer | string)[],
-  { pauseMs = 0, drop = false }: { pauseMs?: number; drop?: boolean } = {},
+  { pauseMs = 0, drop = false, owed = false }: { pauseMs?: number; drop?: boolean; owed?: boolean } = {},
 ): Promise<Answer[] | null> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   const received: Buffer[] = []
@@ -36,7 +36,7 @@ export async function exchange(
   }
   if (drop) socket.destroy()
   const watch = setInterval(() => {
-    if (socket.writable && performance.now() - touchedMs >= QUIET_MS) socket.end()
+    if (!owed && socket.writable && performance.now() - touchedMs >= QUIET_MS) socket.end()
   }, 50)
   const overdue = new AbortController()
   const late = sleep(DEADLINE_MS, false, { signal: overdue.signal }).catch(() => false)
