@@ -196,8 +196,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     async list(query) {
       const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
-      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map(
-        (row) => commandFrom(row),
+      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map((row) =>
+        commandFrom(row),
       )
     },
 
@@ -278,7 +278,9 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
             if (limit > 0 && query.mayTake(needs, agent))
               byType.set(needs.type, [...(byType.get(needs.type) ?? []), ...all('command-ready', { lane, limit })])
           }
-          return [...byType].flatMap(([type, rows]) => rows.sort(byUrgency).slice(0, query.want[type])).map((each) => commandFrom(each))
+          return [...byType]
+            .flatMap(([type, rows]) => rows.sort(byUrgency).slice(0, query.want[type]))
+            .map((each) => commandFrom(each))
         }
       })
     },

@@ -207,16 +207,19 @@ t.test('a report', async (t) => {
   })
 
   // Broken before: only the newest attempts were looked at, and the repeat was refused as another's command.
-  t.test('that is repeated is answered as the first time also when others have worked on the command since', async (t) => {
-    const error = { message: 'm', retryable: true }
-    const first = report(running('a', { maxAttempts: 3 }), { error }).command as Command
-    const [mine] = first.attempts
-    const third = running('a', { agentId: 'y', maxAttempts: 3 })
-    const attempts = [mine, ...third.attempts.map((attempt) => ({ ...attempt, number: 3 }))] as Command['attempts']
-    t.equal(report({ ...third, attempts }, { error }).code, null)
-    t.equal(report({ ...third, attempts }, { error, attempt: 1 }).code, null)
-    t.equal(report({ ...third, attempts }, { error, attempt: 2 }).code, 'NOT_YOUR_COMMAND')
-  })
+  t.test(
+    'that is repeated is answered as the first time also when others have worked on the command since',
+    async (t) => {
+      const error = { message: 'm', retryable: true }
+      const first = report(running('a', { maxAttempts: 3 }), { error }).command as Command
+      const [mine] = first.attempts
+      const third = running('a', { agentId: 'y', maxAttempts: 3 })
+      const attempts = [mine, ...third.attempts.map((attempt) => ({ ...attempt, number: 3 }))] as Command['attempts']
+      t.equal(report({ ...third, attempts }, { error }).code, null)
+      t.equal(report({ ...third, attempts }, { error, attempt: 1 }).code, null)
+      t.equal(report({ ...third, attempts }, { error, attempt: 2 }).code, 'NOT_YOUR_COMMAND')
+    },
+  )
 
   const refused = (t: Test, code: string, answer: ReturnType<typeof report>, evidence: string[]) => {
     t.equal(answer.code, code)

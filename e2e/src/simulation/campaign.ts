@@ -1,5 +1,5 @@
 /** Many worlds, one after the other, until enough has been simulated or one breaks a promise; and the shortest way there. */
-import { ALL_STEPS, runWorld, STEPS, type WorldOptions, type WorldResult } from './world.ts'
+import { ALL_STEPS, runWorld, type WorldOptions, type WorldResult } from './world.ts'
 
 export type Campaign = {
   seed: number
@@ -44,7 +44,7 @@ export function simulate({ seed, steps, commands, fsync = true, share = { index:
     const world = { seed: worldSeed(seed, index), steps: ALL_STEPS, fsync }
     const { violation, faults, ...more } = runWorld(world)
     figures.worlds += 1
-    figures.steps += STEPS
+    figures.steps += ALL_STEPS.length
     figures.commands += more.commands
     figures.effects += more.effects
     for (const [name, times] of Object.entries(faults)) figures.faults[name] = (figures.faults[name] ?? 0) + times

@@ -46,7 +46,7 @@ type State = {
 export type Backup = { state: State }
 
 /** Told of everything that is stored, after the commit. */
-export type ServerObserver = {
+type ServerObserver = {
   stored: (before: Command | null, change: Change) => void
 }
 

@@ -29,7 +29,7 @@ export type WorldResult = {
   faults: Readonly<Record<string, number>>
 }
 
-export const STEPS = 300
+const STEPS = 300
 export const ALL_STEPS: readonly number[] = Array.from({ length: STEPS }, (_, index) => index)
 
 const HOUR_MS = 3_600_000
