@@ -10,9 +10,9 @@ export type Run = { agentId: string; attempt: number; fromMs: number; toMs: numb
 
 export type Actor = {
   start: () => void
-  /** Where it is to kill itself, if it runs or is started; only an agent can. */
-  crashAt: (point?: string) => void
-  /** Resolves with the time when it has killed itself at that point; rejects where it ended in another way. */
+  /** Where it is to kill itself, in this life or the next; only an agent can. */
+  crashAt: (point: string) => void
+  /** Resolves with the time when it has. */
   crashed: () => Promise<number>
   /** Resolves when also what it had sent has been answered, so that nothing of it comes later. */
   kill: () => Promise<void>
@@ -36,9 +36,7 @@ const CALL_MS = 10_000
 export function createAgentActor(dataDir: string, agentId: string, proxy: FaultyProxy): Actor {
   const lives: { process: Process; endedMs: number }[] = []
   const crashFile = createCrashFile(`${dataDir}-crash-at`)
-  let dies: string | undefined
   const newest = (): Process | undefined => lives.at(-1)?.process
-  const crashLine = (process: Process) => process.lines.find((line) => line.crashPoint !== undefined)
   return {
     start() {
       const flags = ['--agent-id', agentId, '--poll-interval', String(POLL_MS), ...crashFile.flags]
@@ -49,17 +47,8 @@ export function createAgentActor(dataDir: string, agentId: string, proxy: Faulty
         life.endedMs = Date.now()
       })
     },
-    crashAt(point) {
-      dies = point
-      crashFile.write(point)
-    },
-    async crashed() {
-      const process = newest()
-      await process?.ended
-      if (process === undefined || crashLine(process)?.crashPoint !== dies)
-        throw new Error(`the agent did not die at ${dies}: ${process?.errors()}`)
-      return Date.now()
-    },
+    crashAt: crashFile.tell,
+    crashed: () => crashFile.died(newest()),
     async kill() {
       await newest()?.kill()
       await proxy.quiet()

@@ -48,7 +48,7 @@ export type Cell = Place & {
   /** A new one, because its start is part of the cell, or it is a simple client, which leaves nothing that could stay. */
   fresh: boolean
   cause:
-    | { kind: 'crash'; in: 'agent' | 'server'; point: string; both: boolean; restart: Restart }
+    | { kind: 'crash'; in: 'agent' | 'server'; point: `${string}:${number}`; both: boolean; restart: Restart }
     | { kind: 'proxy'; misbehaviour: Misbehaviour }
   /** `RETRIES` attempts and `takeover: auto`, instead of one attempt and `manual`. */
   retries: boolean
@@ -56,9 +56,10 @@ export type Cell = Place & {
   other: boolean
   /**
    * `waiting`: submitted before the agent starts. `idle`: submitted while it waits. `later`: with a `notBefore`.
-   * `submitting`: the crash is in the submission. `cancelled`: cancelled while it runs. `agent dead`: the agent is killed while it runs.
+   * `submitting`: the crash is in the submission. `running`: crash or fault not before it runs. `cancelled`: cancelled
+   * while it runs. `agent dead`: the agent is killed while it runs.
    */
-  situation: 'waiting' | 'idle' | 'later' | 'submitting' | 'cancelled' | 'agent dead'
+  situation: 'waiting' | 'idle' | 'later' | 'submitting' | 'running' | 'cancelled' | 'agent dead'
   effectMs: number
   expected: Expected
 }
@@ -67,7 +68,7 @@ export type Skipped = Place & { skipped: string }
 
 const EFFECT_MS = 200
 /** So long that leases end and heartbeats are sent meanwhile. */
-const LONG_EFFECT_MS = 2000
+const LONG_EFFECT_MS = 3000
 const ENDLESS_MS = 60_000
 
 /** How far an attempt has come, as a journal and a server that survive would tell. */
@@ -170,7 +171,7 @@ function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, c
     },
     client: 'agent',
     fresh: point.startsWith('register'),
-    cause: { kind: 'crash', in: 'agent', point, both, restart: column.restart },
+    cause: { kind: 'crash', in: 'agent', point: `${point}:1`, both, restart: column.restart },
     retries: column.retries,
     other: column.restart === 'never' || column.restart === 'late',
     situation: 'waiting',
@@ -202,8 +203,15 @@ function serverCrash(
   const simple = operation === 'next' || operation === 'result'
   const situations: Readonly<Record<string, Cell['situation']>> = {
     submit: 'submitting',
+    heartbeat: 'running',
     cancel: 'cancelled',
     sweep: both ? 'agent dead' : 'later',
+  }
+  const situation = situations[operation] ?? 'waiting'
+  const effectsMs: Readonly<Partial<Record<Cell['situation'], number>>> = {
+    running: LONG_EFFECT_MS,
+    cancelled: ENDLESS_MS,
+    'agent dead': LONG_EFFECT_MS,
   }
   const expected = (): Expected => {
     if (operation === 'cancel') return afterCancel(both, column)
@@ -220,8 +228,8 @@ function serverCrash(
     cause: { kind: 'crash', in: 'server', point: `${point}:${hit}`, both, restart: column.restart },
     retries: column.retries,
     other,
-    situation: situations[operation] ?? 'waiting',
-    effectMs: operation === 'cancel' ? ENDLESS_MS : operation === 'heartbeat' ? LONG_EFFECT_MS : EFFECT_MS,
+    situation,
+    effectMs: effectsMs[situation] ?? EFFECT_MS,
     expected: expected(),
   })
 }
@@ -237,7 +245,7 @@ const PROXY_ROWS: readonly ProxyRow[] = [
   { row: 'sync that renews', message: 'sync', has: '"phase":"running"', effectMs: LONG_EFFECT_MS },
   { row: 'sync that reports', message: 'sync', has: '"phase":"finished"' },
   { row: 'wait', message: 'wait', situation: 'idle' },
-  { row: 'heartbeat', message: 'heartbeat', effectMs: LONG_EFFECT_MS },
+  { row: 'heartbeat', message: 'heartbeat', situation: 'running', effectMs: LONG_EFFECT_MS },
   { row: 'next', message: 'next', client: 'simple' },
   { row: 'result', message: 'result', client: 'simple' },
 ]

@@ -21,7 +21,7 @@ export type Verdict = {
   tooSlow: boolean
 }
 
-/** An agent that waits so long for an answer may come to the end of its lease. */
+/** An agent that waits so long for an answer, or for its own timer, may come to the end of its lease. */
 const SLOW_MS = LEASE_MS / 5
 
 type Ack = { attempt: number; state: string; result: unknown }
@@ -56,7 +56,9 @@ export function judge(cell: Cell, seen: Observed): Verdict {
     ...historyProblems(command, seen.events),
     ...staleProblems(cell, seen.exchanges),
   ]
-  const slow = seen.exchanges.some(({ message, tookMs }) => message !== 'wait' && (tookMs ?? 0) > SLOW_MS)
+  const slow =
+    seen.exchanges.some(({ message, tookMs }) => message !== 'wait' && (tookMs ?? 0) > SLOW_MS) ||
+    seen.runs.some(({ fromMs, toMs }) => Number.isFinite(toMs) && toMs - fromMs > cell.effectMs + SLOW_MS)
   return {
     outcome: outcomeOf(ending, command),
     violations: [...(seen.causedMs === null ? ['the crash or fault did not happen'] : []), ...broken, ...unnamed],

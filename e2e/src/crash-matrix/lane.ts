@@ -20,9 +20,11 @@ export type Worker = { actor: Actor; proxy: FaultyProxy }
 
 export type Lane = {
   api: Api
-  /** The server, started anew where it is dead, and where it is to die. */
-  serve: (crashAt?: string) => Promise<void>
-  /** Resolves when the server has killed itself at its crash point; rejects where it ended otherwise. */
+  /** Starts the server where it is dead, with no crash point. */
+  serve: () => Promise<void>
+  /** Where the server is to kill itself. */
+  crashAt: (point: string) => void
+  /** Resolves with the time when it has. */
   crashed: () => Promise<number>
   killServer: () => Promise<void>
   /** A new one for one cell, not started. */
@@ -44,23 +46,17 @@ export async function openLane(dir: string): Promise<Lane> {
   const limits = ['--lease-ms', String(LEASE_MS), '--offer-ms', String(OFFER_MS), '--lost-grace-ms', '0']
   const finals = new Map<string, CommandView>()
   const residents = new Map<string, Worker>()
-  let server: Process | null = null
-  let dies: string | undefined
+  let server: Process | undefined
 
   const lane: Lane = {
     api,
-    async serve(crashAt) {
-      dies = crashAt
-      crashFile.write(crashAt)
-      if (!server?.running()) server = await startServer(`${dir}/server`, port, [...limits, ...crashFile.flags])
+    async serve() {
+      if (server?.running()) return
+      crashFile.forget()
+      server = await startServer(`${dir}/server`, port, [...limits, ...crashFile.flags])
     },
-    async crashed() {
-      await server?.ended
-      const line = server?.lines.find(({ crashPoint }) => crashPoint !== undefined)
-      if (`${line?.crashPoint}:${line?.hit}` !== dies)
-        throw new Error(`the server did not die at ${dies}: ${server?.errors()}`)
-      return Date.now()
-    },
+    crashAt: crashFile.tell,
+    crashed: () => crashFile.died(server),
     killServer: async () => server?.kill(),
     async fresh(client, name) {
       const proxy = await startFaultyProxy(port)

@@ -71,7 +71,14 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
 
   /** Until the cause has happened; answers when. */
   const provoke = async (submitted: { command: Promise<CommandView> | null }): Promise<number> => {
-    const fault = cause.kind === 'proxy' ? proxy.misbehave(cause.misbehaviour) : null
+    const dying = crash?.in === 'agent' ? actor : lane
+    let fault: Promise<number> | null = null
+    const arm = (): void => {
+      if (cause.kind === 'crash') dying.crashAt(cause.point)
+      else fault = proxy.misbehave(cause.misbehaviour)
+    }
+    const whileItRuns = situation === 'running' || situation === 'cancelled' || situation === 'agent dead'
+    if (!whileItRuns) arm()
     if (situation === 'idle') {
       start()
       await proxy.until(
@@ -82,21 +89,20 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
     submitted.command = submit()
     if (situation !== 'submitting') await submitted.command
     if (situation !== 'idle') start()
-    const happened = fault ?? (crash?.in === 'agent' ? actor.crashed() : lane.crashed())
-    if (situation === 'cancelled' || situation === 'agent dead') {
+    if (whileItRuns) {
       const { commandId } = await submitted.command
       await actor.begun(commandId)
+      arm()
       if (situation === 'agent dead') await actor.kill()
       // Repeated until it is answered, after the crash.
-      else void cancel(commandId).catch(() => {})
+      if (situation === 'cancelled') void cancel(commandId).catch(() => {})
     }
-    return happened
+    return fault ?? dying.crashed()
   }
 
   /** Brings back what is dead, as the cell says. */
   const restart = async (): Promise<void> => {
     if (crash === null) return
-    actor.crashAt()
     if (!agentDies && crash.restart === 'after the lease') await sleep(LEASE_OVER_MS)
     await lane.serve()
     if (!agentDies || crash.restart === 'never') return
@@ -105,8 +111,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
   }
 
   try {
-    await lane.serve(crash?.in === 'server' ? crash.point : undefined)
-    actor.crashAt(crash?.in === 'agent' ? crash.point : undefined)
+    await lane.serve()
     const submitted: { command: Promise<CommandView> | null } = { command: null }
     seen.causedMs = await within(provoke(submitted), CAUSE_MS)
     if (crash?.both) await (crash.in === 'agent' ? lane.killServer() : actor.kill())
