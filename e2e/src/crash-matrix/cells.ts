@@ -121,7 +121,8 @@ const columnName = ({ restart, retries }: Column): string => (retries ? `${resta
 const CRASH_COLUMNS = {
   agent: [once('at once'), once('after the lease'), once('never'), once('late'), retried('never'), retried('late')],
   server: [once('at once'), once('after the lease'), retried('after the lease'), once('never'), once('late')],
-  both: [once('at once'), once('after the lease'), retried('never'), retried('late')],
+  // `late` begins as `never` would: another agent takes over, then the dead one is back.
+  both: [once('at once'), once('after the lease'), retried('late')],
 } as const
 
 /** How a command may end whose agent was lost. */
