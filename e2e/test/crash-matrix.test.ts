@@ -56,7 +56,15 @@ const well: Observed = {
 }
 
 t.test('where all is well the judge finds nothing', async (t) => {
-  t.match(judge(cell, well), { violations: [], duplicates: 0, lost: 0, unnamed: 0, recoveryMs: 500, tooSlow: false })
+  t.match(judge(cell, well), {
+    violations: [],
+    duplicates: 0,
+    lost: 0,
+    unnamed: 0,
+    happened: true,
+    recoveryMs: 500,
+    tooSlow: false,
+  })
 })
 
 t.test('the judge finds each promise that is broken', async (t) => {

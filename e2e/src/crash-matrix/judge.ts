@@ -16,6 +16,8 @@ export type Verdict = {
   lost: number
   /** Ended with no name, or with none that the cell allows. */
   unnamed: number
+  /** Whether the crash or fault did happen, and how long after it the command was final; null where it was before. */
+  happened: boolean
   recoveryMs: number | null
   /** Nothing is broken but the expectation, and the machine was too slow to hold a lease: what else was to happen? */
   tooSlow: boolean
@@ -65,15 +67,17 @@ export function judge(cell: Cell, seen: Observed): Verdict {
     duplicates: duplicates.length,
     lost: lost.length,
     unnamed: unnamed.length,
+    happened: seen.causedMs !== null,
     recoveryMs: recoveryMs(seen),
     tooSlow: slow && unnamed.length > 0 && broken.length === 0,
   }
 }
 
-/** By the clock of the server, which is the one of this machine; nothing where the command was final before. */
+/** By the clock of the server, which is the one of this machine. */
 const recoveryMs = ({ causedMs, first }: Observed): number | null => {
   const finishedAt = first?.finishedAt
-  return causedMs === null || !finishedAt ? null : Math.max(0, Date.parse(finishedAt) - causedMs)
+  const tookMs = causedMs === null || !finishedAt ? -1 : Date.parse(finishedAt) - causedMs
+  return tookMs < 0 ? null : tookMs
 }
 
 const endingOf = (command: CommandView | null): Ending | 'unfinished' | (string & {}) =>

@@ -35,7 +35,7 @@ const percentiles = (results: readonly Result[]): { p50: number; p99: number } =
 const happened =
   (kind: Cell['cause']['kind']) =>
   (result: Result): number =>
-    result.recoveryMs === null || result.cell.cause.kind !== kind
+    !result.happened || result.cell.cause.kind !== kind
       ? 0
       : result.cell.cause.kind === 'crash' && result.cell.cause.both
         ? 2
