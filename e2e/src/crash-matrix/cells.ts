@@ -68,7 +68,9 @@ export type Skipped = Place & { skipped: string }
 
 const EFFECT_MS = 200
 /** So long that leases end and heartbeats are sent meanwhile. */
-const LONG_EFFECT_MS = 3000
+const LONG_EFFECT_MS = 2000
+/** So long that it is not over before its agent is killed; longer, and a busy machine may lose a lease twice. */
+const KILLED_EFFECT_MS = 1000
 const ENDLESS_MS = 60_000
 
 /** How far an attempt has come, as a journal and a server that survive would tell. */
@@ -212,7 +214,7 @@ function serverCrash(
   const effectsMs: Readonly<Partial<Record<Cell['situation'], number>>> = {
     running: LONG_EFFECT_MS,
     cancelled: ENDLESS_MS,
-    'agent dead': LONG_EFFECT_MS,
+    'agent dead': KILLED_EFFECT_MS,
   }
   const expected = (): Expected => {
     if (operation === 'cancel') return afterCancel(both, column)
