@@ -97,14 +97,14 @@ t.test('only a wrong expectation is put down to a slow machine, never a broken p
   t.equal(slow({ problem: 'in vain', visits: [...well.visits, ...well.visits] }), false)
 })
 
-t.test('the quick slice breaks no promise', { timeout: 240_000 }, async (t) => {
+t.test('the quick slice breaks no promise', async (t) => {
   const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
   t.comment(`SEED=${seed}`)
   const { results, figures } = await runMatrix({ cells: quick, dir: t.testdir(), jobs: 4, seed })
   for (const each of results) t.same(each.violations, [], violationText(each))
   t.match(figures, { cells: QUICK.length, duplicates: 0, lostAcknowledged: 0, unnamed: 0, violations: 0 })
   t.ok(figures.crashes >= 13 && figures.faults >= 12, 'the crashes and faults did happen')
-  t.ok(tables(results, false).includes('| effect.begun | HTTP_GET_JSON | INTERRUPTED |'))
+  t.match(tables(results, false), /\| effect\.begun \| HTTP_GET_JSON \|.* INTERRUPTED \|/)
   t.match(JSON.parse(jsonOf(results, figures, seed)), { seed, figures: { cells: QUICK.length } })
   t.comment(figureText(figures))
 })
