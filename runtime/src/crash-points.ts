@@ -1,6 +1,7 @@
 // Crashes for development and tests: a process that kills itself at a named place, by chance, or after some seconds.
 // SIGKILL on purpose: nothing gets to run afterwards, neither `finally` nor the last write, as when the power fails.
 import { randomInt } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { SettingsError, type SettingsTable } from './settings.ts'
 
@@ -15,7 +16,10 @@ export interface CrashPoints<Name extends string> {
 
 export interface CrashPointOptions<Name extends string> {
   names: readonly Name[]
-  /** `name`, or `name:n` for the nth time that the point is reached; off where absent or empty. */
+  /**
+   * `name`, or `name:n` for the nth time that the point is reached; off where absent or empty. `@file`: as the file says
+   * when a point is reached, off while there is none; so a process that runs already can be told, and counts from there.
+   */
   crashAt?: string
   randomFailures: boolean
   /** 0 chooses one. */
@@ -43,16 +47,20 @@ export function createCrashPoints<Name extends string>({
   kill = killSelf,
   log,
 }: CrashPointOptions<Name>): CrashPoints<Name> {
-  const target = crashAt === '' ? null : parseTarget(crashAt, names)
+  const targetNow = crashAt.startsWith('@') ? targetInFile(crashAt.slice(1), names) : targetGiven(crashAt, names)
   if (killAfterS > 0) killLater(killAfterS * 1000)
-  if (target === null && !randomFailures) return { at: doNothing, seed: 0 }
+  if (crashAt === '' && !randomFailures) return { at: doNothing, seed: 0 }
 
   const seed = randomFailures ? randomSeed || randomInt(1, SEED_MAX + 1) : 0
   const random = createRandom(seed)
   const hits = new Map<Name, number>()
+  let counted: Target<Name> | null = null
   if (randomFailures) log.warn({ seed, chance }, 'random failures are on')
 
   function at(name: Name): void {
+    const target = targetNow()
+    if (target !== counted) hits.clear()
+    counted = target
     const hit = (hits.get(name) ?? 0) + 1
     hits.set(name, hit)
     const unlucky = randomFailures && random() < chance
@@ -99,7 +107,7 @@ export function crashSettings(names: readonly string[]) {
       flag: '--crash-at',
       default: '',
       unit: 'name or name:n',
-      meaning: `Development: kill this process the first (nth) time it comes to ${names.join(', ')}.`,
+      meaning: `Development: kill this process the first (nth) time it comes to ${names.join(', ')}. @file: the file says it, also later.`,
     },
   } as const satisfies SettingsTable
 }
@@ -120,7 +128,25 @@ export function refuseInProduction(
 
 function doNothing(): void {}
 
-function parseTarget<Name extends string>(crashAt: string, names: readonly Name[]): { name: Name; hit: number } {
+type Target<Name> = { name: Name; hit: number }
+
+function targetGiven<Name extends string>(crashAt: string, names: readonly Name[]): () => Target<Name> | null {
+  const target = crashAt === '' ? null : parseTarget(crashAt, names)
+  return () => target
+}
+
+function targetInFile<Name extends string>(file: string, names: readonly Name[]): () => Target<Name> | null {
+  let text = ''
+  let target: Target<Name> | null = null
+  return () => {
+    const textNow = existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
+    if (textNow !== text) target = textNow === '' ? null : parseTarget(textNow, names)
+    text = textNow
+    return target
+  }
+}
+
+function parseTarget<Name extends string>(crashAt: string, names: readonly Name[]): Target<Name> {
   const [, given, hit = '1'] = /^(.*?)(?::([1-9]\d*))?$/.exec(crashAt) ?? []
   const name = names.find((known) => known === given)
   if (name !== undefined) return { name, hit: Number(hit) }

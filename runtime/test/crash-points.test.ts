@@ -1,3 +1,5 @@
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { crashSettings, createCrashPoints, readSettings, refuseInProduction, SettingsError } from '../src/index.ts'
 import { run } from './fixtures/run.ts'
@@ -8,7 +10,7 @@ const off = { names, randomFailures: false, randomSeed: 0, killAfterS: 0, log: {
 class Killed extends Error {}
 
 function kill(): never {
-  throw new Killed()
+  throw new Killed('killed')
 }
 
 /** At which of `count` hits a process with this seed would be killed. */
@@ -84,6 +86,23 @@ t.test('with everything off all crash points share one function that does nothin
   const points = createCrashPoints({ ...off, kill })
   t.equal(points.at, createCrashPoints({ ...off, crashAt: '', kill }).at)
   t.equal(points.at('a'), undefined)
+})
+
+t.test('a file tells a process that runs where to die, and the hits count from then', (t) => {
+  const file = join(t.testdir(), 'crash-at')
+  const { at } = createCrashPoints({ ...off, crashAt: `@${file}`, kill })
+  at('a')
+  writeFileSync(file, 'a:2\n')
+  at('a')
+  at('b')
+  t.throws(() => at('a'), { message: 'killed' })
+  rmSync(file)
+  at('a')
+  writeFileSync(file, 'b')
+  t.throws(() => at('b'), { message: 'killed' })
+  writeFileSync(file, 'c')
+  t.throws(() => at('a'), { name: 'SettingsError', message: /one of a, b/ })
+  t.end()
 })
 
 t.test('an unknown crash point is refused with the names that exist', async (t) => {

@@ -54,7 +54,7 @@ export function simulate({ seed, steps, commands, fsync = true, share = { index:
 }
 
 /** Leaves out steps as long as the same promise breaks: first the later half, in the end one by one. */
-export function shortest(world: WorldOptions, violation: NonNullable<WorldResult['violation']>): Found {
+function shortest(world: WorldOptions, violation: NonNullable<WorldResult['violation']>): Found {
   const breaks = (steps: readonly number[]) => runWorld({ ...world, steps }).violation?.promise === violation.promise
   let { steps } = world
   for (let size = steps.length >> 1; size >= 1; size >>= 1)
