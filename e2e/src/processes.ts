@@ -26,6 +26,13 @@ export type Process = {
   kill: () => Promise<void>
 }
 
+/** None outlives this process, however it ends; a stopped one would stay for ever. */
+const children = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 /**
  * `/usr/bin/env` replaces itself by node, so the pid is the process's own, and the test runner's loader stays out.
  * `under` comes between the two: NAME=VALUE, or a program that replaces itself as well.
@@ -41,6 +48,8 @@ export function start(
     ['-u', 'NODE_OPTIONS', ...under, process.execPath, join(repository, script), ...flags],
     { env: { PATH: process.env.PATH ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' },
   )
+  children.add(child)
+  child.once('exit', () => children.delete(child))
   const lines: LogLine[] = []
   const listeners = new Set<() => void>()
   let stderr = ''

@@ -138,9 +138,10 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/heartbeat',
-    may: ['agent/src/heartbeat', 'agent/src/client', 'agent/src/decide', RUNTIME, NODE],
+    may: ['agent/src/heartbeat', 'agent/src/decide', '@agent-executor/runtime/lease-clock', NODE],
+    types: [PROTOCOL, RUNTIME],
     never: /journal|executors/,
-    why: 'the heartbeat renews a lease and moves nothing: what it cannot reach it cannot change',
+    why: 'the heartbeat renews a lease and moves nothing, and its thread loads next to nothing',
   },
   {
     from: 'agent/src/executors',
@@ -162,8 +163,16 @@ const RULES: readonly Rule[] = [
     why: 'settings are a table that documents and tests read without starting anything',
   },
   {
+    from: 'agent/src/session.ts',
+    may: ['agent/src/decide', 'agent/src/run.ts', PROTOCOL, RUNTIME],
+    types: ['agent/src/journal', 'agent/src/crash-points.ts'],
+    never: /^node:|client|heartbeat|executors/,
+    why: 'what is said and done is decided without network, timers and effects, so that a simulation can drive it',
+  },
+  {
     from: 'agent/src/agent.ts',
     may: [
+      'agent/src/session.ts',
       'agent/src/decide',
       'agent/src/client',
       'agent/src/run.ts',

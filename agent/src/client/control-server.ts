@@ -4,8 +4,6 @@
  * again. Only an error in the server's own shape is `Refused`.
  */
 import type {
-  HeartbeatRequest,
-  HeartbeatResponse,
   RegisterRequest,
   RegisterResponse,
   SyncRequest,
@@ -119,13 +117,6 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     sync: (agentId: string, body: SyncRequest, signal: AbortSignal): Promise<SyncResponse> =>
       required(
         call<SyncResponse>('POST', agentPath(agentId, 'sync'), protocol.SyncResponse, body, { timeoutMs, signal }),
-      ),
-
-    heartbeat: (agentId: string, body: HeartbeatRequest, heartbeatTimeoutMs: number): Promise<HeartbeatResponse> =>
-      required(
-        call<HeartbeatResponse>('POST', agentPath(agentId, 'heartbeat'), protocol.HeartbeatResponse, body, {
-          timeoutMs: heartbeatTimeoutMs,
-        }),
       ),
 
     /** Resolves with true where something changed for this agent, false where the wait was in vain. */

@@ -1,15 +1,14 @@
 /** The thread of `heartbeat.ts`. Its failures are silent: the main thread's syncs say the same aloud. */
 import { writeSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
-import { createLeaseClock } from '@agent-executor/runtime'
-import { createControlServer } from '../client/control-server.ts'
+import { createLeaseClock } from '@agent-executor/runtime/lease-clock'
 import { leaseEndsMs } from '../decide/lease.ts'
 import type { HeartbeatData, Registration } from './heartbeat.ts'
+import { renew } from './renew.ts'
 import { sharedLease } from './shared-lease.ts'
 
 const data = workerData as HeartbeatData
 const lease = sharedLease(data.memory)
-const client = createControlServer({ url: data.serverUrl })
 
 // Both clocks count the same sources, each from its own start; the difference of the starts is taken once. 100 ms is the
 // tolerance of a lease clock, taken off so that this one is not ahead: the end of a lease counted from a clock that is
@@ -34,7 +33,8 @@ const beat = async (): Promise<void> => {
   const { incarnation, epoch, leaseMs } = registration
   const sentMs = clockMs()
   if (isOver() || sentMs < lease.endsMs() - (leaseMs * 2) / 3) return
-  const answer = await client.heartbeat(data.agentId, { incarnation, epoch }, Math.max(1000, leaseMs / 3))
+  const timeoutMs = Math.max(1000, leaseMs / 3)
+  const answer = await renew(data.serverUrl, data.agentId, { incarnation, epoch }, timeoutMs)
   if (answer.incarnation === registration.incarnation && !isOver())
     lease.renewedByThread(leaseEndsMs(sentMs, answer.leaseMs))
 }

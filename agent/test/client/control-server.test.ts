@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { RegisterRequest, SyncRequest } from '@agent-executor/protocol'
 import t, { type Test } from 'tap'
 import { createControlServer, Refused, Unreachable } from '../../src/client/control-server.ts'
+import { renew } from '../../src/heartbeat/renew.ts'
 import { offer, syncResponse } from '../decide/fixtures/builders.ts'
 import { listen, listenRaw, reset } from '../fixtures/loopback.ts'
 import { html, JSON_HEADERS, Reply, refusal } from './fixtures/fake-control-server.ts'
@@ -49,7 +50,7 @@ const clientOf = (t: Test, url: string, timeoutMs = 5000) => {
     calls: {
       register: () => client.register(REGISTER, SIGNAL),
       sync: () => client.sync('agent-1', SYNC, SIGNAL),
-      heartbeat: () => client.heartbeat('agent-1', { incarnation: 1, epoch: 'epoch-00001' }, timeoutMs),
+      heartbeat: () => renew(url, 'agent-1', { incarnation: 1, epoch: 'epoch-00001' }, timeoutMs),
       wait: () => client.wait('agent-1', 1, SIGNAL),
     },
   }
@@ -137,7 +138,11 @@ t.test('what is not a well-formed answer says nothing', async (t) => {
       await t.rejects(client.calls.wait(), Unreachable, `${name}: wait`)
   }
   await t.rejects((await replying(t, new Reply(204))).calls.register(), Unreachable)
-  await t.rejects((await replying(t, new Reply(204))).calls.heartbeat(), Unreachable)
+  // An answer to a sync renews as well.
+  for (const [name, reply] of Object.entries(wrong))
+    if (!/offer|grant/.test(name)) await t.rejects((await replying(t, reply)).calls.heartbeat(), Error, name)
+  const endless = json(200, { incarnation: 1, leaseMs: 7, more: 'x'.repeat(100_000) })
+  await t.rejects((await replying(t, endless)).calls.heartbeat(), { message: 'the answer is too large' })
 })
 
 t.test('a connection that is refused, reset, cut or no HTTP at all says nothing', async (t) => {
@@ -174,7 +179,7 @@ t.test('a server that never answers, or never ends its answer, costs no more tha
   for (const client of [silent, endless])
     for (const call of ['register', 'sync', 'heartbeat'] as const) {
       const beganMs = performance.now()
-      await t.rejects(client.calls[call](), Unreachable, call)
+      await t.rejects(client.calls[call](), call === 'heartbeat' ? Error : Unreachable, call)
       t.ok(performance.now() - beganMs < 2000)
     }
 })
