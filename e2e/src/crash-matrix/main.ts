@@ -14,7 +14,7 @@ const HELP = `npm run crash-matrix -- [flags]
   --quick       the slice that npm test runs
   --json FILE   the results for machines
   --part K/N    every Nth cell from the Kth on, for N machines
-  --jobs N      cells at a time (6)
+  --jobs N      cells at a time (10)
   --seed N      repeats the order of an earlier run
   --list        names the cells and runs none
 
@@ -27,7 +27,7 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
     part: { type: 'string', default: '1/1' },
-    jobs: { type: 'string', default: '6' },
+    jobs: { type: 'string', default: '10' },
     seed: { type: 'string' },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
