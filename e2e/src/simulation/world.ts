@@ -6,11 +6,13 @@
 import { type Command, newestAttempt } from '@agent-executor/control-server/lifecycle/command'
 import { commandOf } from '@agent-executor/control-server/lifecycle/submission'
 import type { Submission } from '@agent-executor/protocol'
-import { createRandom, type Random } from '../random.ts'
+import { createRandom } from '../random.ts'
 import { type Call, type CallAnswer, Crash, createMachine, type Machine } from './machine.ts'
 import { copyOf, type Disk, newDisk } from './memory-journal.ts'
 import { createObserver, Violation } from './observer.ts'
+import { drawPlan } from './plan.ts'
 import { type Backup, createServer } from './server.ts'
+import { textOf, textOfAnswer } from './story.ts'
 
 export type WorldOptions = {
   seed: number
@@ -40,62 +42,9 @@ type Message = { machine: Machine; life: number; call: Call; notBeforeMs: number
 )
 type Partition = { untilMs: number; ways: readonly Message['to'][] }
 
-/** What a world is made of; drawn once. Most have one kind of trouble above all, which others would hide. */
-function draw(random: Random) {
-  const trouble = random.pick(['all', 'all', 'takeovers', 'network', 'disks'] as const)
-  const twins = trouble !== 'takeovers' && random.chance(0.1)
-  const leaseMs = random.pick([5000, 10_000, 30_000])
-  const plan = {
-    twins,
-    machines: twins ? 2 : random.between(1, 4),
-    slots: { DELAY: random.between(1, 8), HTTP_GET_JSON: random.between(1, 8) },
-    leaseMs,
-    effectMs: random.pick([1000, 2 * leaseMs]),
-    backoffMs: 1000,
-    /** How many submissions allow retries, and how many of those a takeover. */
-    retried: 0.5,
-    auto: random.pick([0.2, 0.8]),
-    /** How often things go wrong, from never to all the time. */
-    loss: random.pick([0, 0.05, 0.25]),
-    partitions: random.pick([0, 0.02, 0.05]),
-    crashes: random.pick([0, 0.03, 0.15]),
-    disasters: random.pick([0, 0.03, 0.08]),
-    paceMs: leaseMs * random.pick([0.05, 0.2, 0.5]),
-    /** How often a lease ends, and somebody else is there at that moment. */
-    races: 0.01,
-  }
-  switch (trouble) {
-    case 'all':
-      return plan
-    case 'takeovers': {
-      const slow = {
-        effectMs: random.pick([4, 16]) * leaseMs,
-        backoffMs: 10,
-        paceMs: 0.2 * leaseMs,
-        machines: random.between(2, 3),
-      }
-      return {
-        ...plan,
-        ...slow,
-        retried: 1,
-        auto: 1,
-        loss: 0.05,
-        partitions: 0.04,
-        races: 0.1,
-        crashes: 0.01,
-        disasters: 0,
-      }
-    }
-    case 'network':
-      return { ...plan, loss: random.pick([0.1, 0.4]), crashes: 0, disasters: 0 }
-    case 'disks':
-      return { ...plan, loss: 0.02, partitions: 0, crashes: 0.05, disasters: 0.1 }
-  }
-}
-
 export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): WorldResult {
   let random = createRandom(seed)
-  const plan = draw(random)
+  const plan = drawPlan(random)
   const faults: Record<string, number> = {}
   const fault = (name: string, detail = ''): void => {
     faults[name] = (faults[name] ?? 0) + 1
@@ -170,12 +119,12 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
   /** Never said of what its agent has just named, nor of what an agent holds within its lease. */
   function lost(command: Command, reason: string): void {
     const attemptId = `${command.commandId}.${newestAttempt(command)?.number}`
-    const holders = reason === 'absent' ? machines.filter((machine) => machine === speaking) : machines
-    if (reason === 'leaseOver' || (reason === 'journalChanged' && speaking !== null && !plan.twins)) return
+    if (reason === 'leaseOver') return
+    const holders = machines.filter((machine) => (reason === 'absent') === (machine === speaking))
     for (const machine of holders) {
       const entry = machine.journal().get(attemptId)
       const holds = entry !== undefined && entry.phase !== 'ACKED'
-      if (holds && (reason === 'absent' || (machine !== speaking && machine.leased()))) observer.forgotten(attemptId)
+      if (holds && (reason === 'absent' || machine.leased())) observer.forgotten(attemptId)
     }
   }
 
@@ -507,29 +456,3 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
   const { commands, effects } = observer.counts()
   return { violation, commands, effects, faults }
 }
-
-const textOf = (call: Call): string => {
-  if (call.kind === 'heartbeat') return `renews as ${call.request.incarnation}`
-  if (call.kind === 'register') {
-    const { previousIncarnation, logSeq } = call.sent.request
-    return `registers after ${previousIncarnation}, logSeq ${logSeq}`
-  }
-  const { incarnation, seq, mode, held } = call.sent.request
-  const items = held.map(
-    ({ attemptId, phase, outcome }) => `${attemptId} ${phase}${outcome ? ` ${outcome.state}` : ''}`,
-  )
-  return `syncs as ${incarnation}, ${seq}, ${mode}: ${items.join(', ') || 'nothing'}`
-}
-
-const textOfAnswer = (response: object): string =>
-  Object.entries(response)
-    .filter(
-      ([key, value]) =>
-        !['epoch', 'leaseMs', 'nextSyncMs', 'syncMs', 'protocol', 'seq'].includes(key) && value !== false,
-    )
-    .filter(([, value]) => !Array.isArray(value) || value.length > 0)
-    .map(([key, value]) => {
-      if (!Array.isArray(value)) return `${key} ${value}`
-      return `${key} ${value.map((item) => (typeof item === 'string' ? item : [item.attemptId, item.verdict].join(' ').trim())).join(', ')}`
-    })
-    .join('; ')
