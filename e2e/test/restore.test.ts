@@ -85,6 +85,7 @@ t.test(
     await server.kill()
     server = await startServer(`${dir}/server`, port, ['--restored'])
     const { commandId } = await api.submit({ type: 'DELAY', payload: { ms: 1 } }, 'one')
+    const unwanted = await api.submit({ type: 'DELAY', payload: { ms: 1 } }, 'two')
     await present.logged(({ msg, recovery }) => msg === 'registered' && recovery === true)
     const health = async () => (await api.call('GET', '/health')).body.recovery as { waitingFor: string[] } | null
     await api.patiently('the present journal', async () => {
@@ -93,8 +94,12 @@ t.test(
     t.same(await health(), { waitingFor: ['missing'] })
     t.equal((await api.call('GET', '/commands/next?agentId=simple')).status, 204, 'not to the simple API either')
     t.match(await api.get(commandId), { status: 'PENDING', attempts: [] })
+    // Broken before: it was CANCELLED for good, though a journal might have had its outcome.
+    t.equal((await api.call('DELETE', `/commands/${unwanted.commandId}`)).status, 202)
+    t.match(await api.get(unwanted.commandId), { status: 'PENDING', cancelRequested: true })
     t.same((await api.call('POST', '/recovery/end')).body, { ended: true })
     t.match(await api.final(commandId), { status: 'COMPLETED' })
+    t.match(await api.final(unwanted.commandId), { status: 'CANCELLED', attempts: [] })
     await present.kill()
     await server.kill()
   },
