@@ -1,8 +1,9 @@
-// A kill -9 at every named point of agent and server, for every command type, with the effect counted outside: it
-// happens once or not at all, the command ends, and what was reported is what is read.
+// A kill -9 at every named point of agent and server, with the effect counted outside: it happens once or not at all, the
+// command ends, and what was reported is what is read.
 
 import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
 import { CRASH_POINT_NAMES as SERVER_POINTS } from '@agent-executor/control-server/crash-points'
+import type { CommandType } from '@agent-executor/protocol'
 import t, { type Test } from 'tap'
 import { createApi } from '../src/api.ts'
 import { freePort, type Process, startAgent, startServer } from '../src/processes.ts'
@@ -10,8 +11,6 @@ import { startTarget } from '../src/target.ts'
 
 /** Before its intent is in the journal an attempt has not begun; after its outcome is, it is known. Between, a GET is in doubt. */
 const IN_DOUBT = ['start.after-commit', 'effect.begun', 'effect.done', 'finish.before-commit']
-
-const TYPES = ['DELAY', 'HTTP_GET_JSON'] as const
 
 /** Points that other calls than an agent's reach, or that one command cannot. */
 const OTHER_CALLS = ['next.', 'result.', 'cancel.', 'sweep.', 'heartbeat.', 'submit.']
@@ -22,61 +21,60 @@ const CELLS_AT_A_TIME = 3
 const target = await startTarget()
 t.teardown(target.close)
 
-for (const type of TYPES) {
-  const payload = type === 'DELAY' ? { ms: 150 } : { url: `${target.url}/held` }
+/** The crash matrix does the same, and more, with every type. */
+const held = { type: 'HTTP_GET_JSON', payload: { url: `${target.url}/held` } } as const
 
-  t.test(`${type}: the agent is killed at every point and started again`, async (t) => {
-    const port = await freePort()
-    const dir = t.testdir()
-    const server = await startServer(`${dir}/server`, port)
-    t.teardown(server.kill)
-    const api = createApi(port)
-    t.jobs = CELLS_AT_A_TIME
-    const cells = AGENT_POINTS.map((point) =>
-      t.test(point, { buffered: true }, async (t) => {
-        const dataDir = `${dir}/${point}`
-        const crashing = startAgent(dataDir, port, ['--crash-at', point, '--agent-id', point])
+t.test('the agent is killed at every point and started again', async (t) => {
+  const port = await freePort()
+  const dir = t.testdir()
+  const server = await startServer(`${dir}/server`, port)
+  t.teardown(server.kill)
+  const api = createApi(port)
+  t.jobs = CELLS_AT_A_TIME
+  const cells = AGENT_POINTS.map((point) =>
+    t.test(point, { buffered: true }, async (t) => {
+      const dataDir = `${dir}/${point}`
+      const crashing = startAgent(dataDir, port, ['--crash-at', point, '--agent-id', point])
+      t.teardown(crashing.kill)
+      const submitted = await api.submit({ ...held, agentId: point }, point)
+      t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
+      const again = startAgent(dataDir, port)
+      t.teardown(again.kill)
+      const command = await api.final(submitted.commandId)
+      await again.kill()
+      check(t, command, held.type, IN_DOUBT.includes(point))
+    }),
+  )
+  await Promise.all(cells)
+})
+
+t.test('the server is killed at every point and started again', async (t) => {
+  const dir = t.testdir()
+  t.jobs = CELLS_AT_A_TIME
+  // A command takes four syncs: offer, grant, report, and one that finds nothing left.
+  const cells = SERVER_POINTS.filter((name) => !OTHER_CALLS.some((call) => name.startsWith(call))).flatMap((point) =>
+    (point.startsWith('sync.') ? [1, 2, 3, 4] : [1]).map((hit) =>
+      t.test(`${point}, hit ${hit}`, { buffered: true }, async (t) => {
+        const port = await freePort()
+        const api = createApi(port)
+        const dataDir = `${dir}/${point}-${hit}`
+        const crashing = await startServer(dataDir, port, ['--crash-at', `${point}:${hit}`])
         t.teardown(crashing.kill)
-        const submitted = await api.submit({ type, payload, agentId: point }, point)
+        const submitted = await api.submit(held, 'one')
+        const agent = startAgent(`${dataDir}/agent`, port)
+        t.teardown(agent.kill)
         t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
-        const again = startAgent(dataDir, port)
-        t.teardown(again.kill)
+        const server = await startServer(dataDir, port)
+        t.teardown(server.kill)
         const command = await api.final(submitted.commandId)
-        await again.kill()
-        check(t, command, type, IN_DOUBT.includes(point))
+        await agent.kill()
+        await server.kill()
+        check(t, command, held.type, false)
       }),
-    )
-    await Promise.all(cells)
-  })
-
-  t.test(`${type}: the server is killed at every point and started again`, async (t) => {
-    const dir = t.testdir()
-    t.jobs = CELLS_AT_A_TIME
-    // A command takes four syncs: offer, grant, report, and one that finds nothing left.
-    const cells = SERVER_POINTS.filter((name) => !OTHER_CALLS.some((call) => name.startsWith(call))).flatMap((point) =>
-      (point.startsWith('sync.') ? [1, 2, 3, 4] : [1]).map((hit) =>
-        t.test(`${point}, hit ${hit}`, { buffered: true }, async (t) => {
-          const port = await freePort()
-          const api = createApi(port)
-          const dataDir = `${dir}/${point}-${hit}`
-          const crashing = await startServer(dataDir, port, ['--crash-at', `${point}:${hit}`])
-          t.teardown(crashing.kill)
-          const submitted = await api.submit({ type, payload }, 'one')
-          const agent = startAgent(`${dataDir}/agent`, port)
-          t.teardown(agent.kill)
-          t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
-          const server = await startServer(dataDir, port)
-          t.teardown(server.kill)
-          const command = await api.final(submitted.commandId)
-          await agent.kill()
-          await server.kill()
-          check(t, command, type, false)
-        }),
-      ),
-    )
-    await Promise.all(cells)
-  })
-}
+    ),
+  )
+  await Promise.all(cells)
+})
 
 t.test('the server is killed while it stores a submission: the repeated one makes one command', async (t) => {
   for (const point of ['submit.before-commit', 'submit.after-commit']) {
@@ -194,7 +192,7 @@ t.test(
     )
     for (const { commandId, type } of submitted) {
       const command = await api.final(commandId, 90_000)
-      check(t, command, type as (typeof TYPES)[number], true)
+      check(t, command, type as CommandType, true)
     }
     t.ok(crashes >= 5, `${crashes} crashes: the faults did fire`)
     for (const { commandId } of submitted) t.equal((await api.get(commandId)).status !== 'RUNNING', true)
@@ -204,7 +202,7 @@ t.test(
 function check(
   t: Test,
   command: Awaited<ReturnType<ReturnType<typeof createApi>['get']>>,
-  type: (typeof TYPES)[number],
+  type: CommandType,
   inDoubt: boolean,
 ): void {
   const hits = target.hits(command.commandId)

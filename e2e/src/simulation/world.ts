@@ -54,6 +54,7 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
   const network: Message[] = []
   let nowMs = 0
   let ids = 0
+  /** Whose request is being answered, unless that process is gone. */
   let speaking: Machine | null = null
   let crashy = 0
   let serverUp = true
@@ -173,8 +174,8 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
     if (call !== null) network.push({ to: 'server', machine, life: machine.life(), call, notBeforeMs: 0 })
   }
 
-  const serve = (machine: Machine, call: Call): CallAnswer => {
-    speaking = machine
+  const serve = (machine: Machine, life: number, call: Call): CallAnswer => {
+    speaking = machine.life() === life ? machine : null
     try {
       switch (call.kind) {
         case 'register':
@@ -213,13 +214,13 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
       return
     }
     if (!serverUp) return
-    const answer = answerTo(machine, call)
+    const answer = answerTo(machine, life, call)
     network.push({ to: 'machine', machine, life, call, answer, notBeforeMs: 0 })
     earlier.set(machine, [...(earlier.get(machine) ?? []).slice(-4), { kind: call.kind, answer }])
   }
 
-  const answerTo = (machine: Machine, call: Call): CallAnswer => {
-    const answer = serve(machine, call)
+  const answerTo = (machine: Machine, life: number, call: Call): CallAnswer => {
+    const answer = serve(machine, life, call)
     say(() => `${machine.name} ${textOf(call)} => ${answer.ok ? textOfAnswer(answer.response) : answer.code}`)
     return answer
   }
@@ -339,7 +340,7 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
       const call = machine.call()
       if (call === null || !serverUp) return
       const life = machine.life()
-      const answer = answerTo(machine, call)
+      const answer = answerTo(machine, life, call)
       if (machine.life() === life) machine.answered(call, answer, server)
     }
   }
