@@ -118,6 +118,7 @@ export function createObserver() {
 
     // ── when all faults have stopped ──────────────────────────────────────────────────────────────────────────────────
     settled(server: Server, outboxes: readonly string[]): void {
+      if (server.recovering()) broken('R8', 'the recovery never ends')
       const [unfinished] = server.unfinished()
       if (unfinished !== undefined)
         broken('R8', `${unfinished} never ends: ${JSON.stringify(server.command(unfinished))}`)

@@ -414,7 +414,9 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
     if (plan.twins) machines[1]?.kill()
     const working = plan.twins ? machines.slice(0, 1) : machines
     const done = () =>
-      server.unfinished().length === 0 && working.every((machine) => machine.journal().open().length === 0)
+      !server.recovering() &&
+      server.unfinished().length === 0 &&
+      working.every((machine) => machine.journal().open().length === 0)
     for (let round = 0; round < 600 && !done(); round++) {
       elapse(nowMs + (round < 100 ? 2000 : 20_000))
       server.sweep()
