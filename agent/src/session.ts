@@ -74,7 +74,7 @@ export type Session = ReturnType<typeof createSession>
 
 export function createSession(options: SessionOptions) {
   const { journal, lease, work, mode, nowMs, leaseClockMs, crashPoint, logger } = options
-  const { agentId, journalId, logSeq: openedLogSeq } = journal.identity()
+  const { agentId, journalId } = journal.identity()
 
   /** Logged as started and not begun in this process: what may begin, once. */
   const mayBegin = new Set<string>()
@@ -82,8 +82,6 @@ export function createSession(options: SessionOptions) {
   let registration: { incarnation: number; epoch: string; recovery: boolean } | null = null
   /** As told last; kept while there is no registration, because the lease it measured still runs out. */
   let leaseMs = 0
-  /** Of this process's last registration, 0 before the first. */
-  let incarnation = 0
   let seq = 0
   let rev = 0
   let outcomeBytesMax = OUTCOME_BYTES_MAX
@@ -167,7 +165,7 @@ export function createSession(options: SessionOptions) {
       const open = journal.open()
       const interrupted = open.filter((entry) => recoveryOf(entry) === 'interrupt')
       const message = 'The agent stopped after the start was logged; the command may have run.'
-      journal.write(
+      journal.recovered(
         interrupted.map(({ attemptId }) => finishWrite(attemptId, failed('INTERRUPTED', 'INTERRUPTED', message))),
       )
       for (const entry of open) if (recoveryOf(entry) === 'resume') mayBegin.add(entry.attemptId)
@@ -187,8 +185,7 @@ export function createSession(options: SessionOptions) {
         nonce,
         previousNonces: identity.nonces,
         previousIncarnation: identity.incarnation,
-        // As it was found: what this process has written since would hide that the file is an older copy.
-        logSeq: incarnation === 0 ? openedLogSeq : identity.logSeq,
+        logSeq: identity.logSeq,
         protocol: { ...PROTOCOL },
         version: options.version,
         types: [...options.types],
@@ -204,14 +201,14 @@ export function createSession(options: SessionOptions) {
       if (answer.recovery) journal.reopenAll()
       journal.registered(answer)
       registration = answer
-      incarnation = answer.incarnation
       seq = 0
       rev = answer.rev
       // A renewal as well; without it, work would be fenced that a server set back to a backup is about to confirm.
       fence()
       lease.registered(answer)
       renewed(sentMs, answer.leaseMs)
-      logger.info({ agentId, incarnation, epoch: answer.epoch, recovery: answer.recovery }, 'registered')
+      const { incarnation, epoch, recovery } = answer
+      logger.info({ agentId, incarnation, epoch, recovery }, 'registered')
     },
 
     /** Only where `registered`. */

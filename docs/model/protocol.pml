@@ -30,7 +30,7 @@
  *
  * GUARDS TAKEN OUT (-D, one at a time; each must give a counter-example)
  *   NO_GRANT NO_FENCE NO_FINAL NO_INTENT NO_SELF_FENCE NO_MARGIN LEASE_FROM_ANSWER NO_START_CHECK NO_RESUME_CHECK PRUNE_ON_ACK
- *   NO_SEQ NO_CAS NO_TRUST NO_TRUST_LOST LATE_LOGSEQ NO_EPOCH NO_INVENTORY NO_ECHO SWEEP_RECOVERY CONCLUDE_RECOVERY ADOPT_ACCEPTED NO_ADOPT_COUNT
+ *   NO_SEQ NO_CAS NO_TRUST NO_TRUST_LOST COUNT_RECOVERY NO_EPOCH NO_INVENTORY NO_ECHO SWEEP_RECOVERY CONCLUDE_RECOVERY ADOPT_ACCEPTED NO_ADOPT_COUNT
  *   NO_GIVE_UP (liveness)
  */
 #ifndef NC
@@ -126,7 +126,6 @@ byte jIncarnation[NP]; byte jNonces[NP]; byte jLogSeq[NP]; byte jId[NP];
 #define E(p,b) entry[(p)*NB + (b)]
 #if defined(ROLLBACK) || defined(CLONE)
 #define LOGGED(p) jLogSeq[p]++
-byte openedLogSeq[NP]; bit wasRegistered[NP];   /* memory: as the journal was found */
 #else
 #define LOGGED(p) skip
 #endif
@@ -734,15 +733,16 @@ inline boot(p_) {
 #ifdef CLOCK
   leftA[p_] = 0;
 #endif
-#if defined(ROLLBACK) || defined(CLONE)
-  openedLogSeq[p_] = jLogSeq[p_]; wasRegistered[p_] = 0;
-#endif
   b = 0;
   do
   :: b < NB ->
      if
      :: E(p_,b) == STARTED && RESUMABLE(b) -> mayBegin[p_] = mayBegin[p_] | M(b)
-     :: E(p_,b) == STARTED && !RESUMABLE(b) -> E(p_,b) = FINISHED_INT; LOGGED(p_)
+     :: E(p_,b) == STARTED && !RESUMABLE(b) ->
+        E(p_,b) = FINISHED_INT;
+#ifdef COUNT_RECOVERY
+        LOGGED(p_)
+#endif
      :: else
      fi;
      b++
@@ -848,14 +848,6 @@ inline send(p_) {
   qLogSeq[p_] = jLogSeq[p_];
   if
   :: !registered[p_] ->
-#if defined(ROLLBACK) || defined(CLONE)
-     if
-#ifndef LATE_LOGSEQ
-     :: !wasRegistered[p_] -> qLogSeq[p_] = openedLogSeq[p_]
-#endif
-     :: else
-     fi;
-#endif
      /* a nonce that nobody else knows */
      x = 0; i = 0;
      do :: i < NP -> x = x | jNonces[i] | M(qNonce[i]) | qNonces[i]; i++ :: else -> break od;
@@ -1027,9 +1019,6 @@ proctype Agent(byte p) {
           :: else -> break
           od; b = 0;
           jIncarnation[p] = rIncarnation[p]; jNonces[p] = 0; registered[p] = 1;
-#if defined(ROLLBACK) || defined(CLONE)
-          wasRegistered[p] = 1;
-#endif
           epochIn[p] = rEpoch[p]; RECOVERY(p, rRecovery[p]);
           RENEW_A(p); endAnswer(p) }
      :: !IGNORED(p) && r[p] == SYNCED ->

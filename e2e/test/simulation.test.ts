@@ -140,7 +140,8 @@ t.test('the journal of the simulation and the one on the disk cannot be told apa
         case 4:
         case 5: {
           const outcome = outcomes[step % 2] as Outcome
-          return journal.write([{ type: 'finish', attemptId, outcome, outcomeSha256: `hash-${step % 2}`, atMs: at }])
+          const finish = { type: 'finish', attemptId, outcome, outcomeSha256: `hash-${step % 2}`, atMs: at } as const
+          return step % 3 ? journal.write([finish]) : journal.recovered([finish])
         }
         case 6:
         case 7:

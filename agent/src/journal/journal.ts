@@ -135,6 +135,17 @@ export function openJournal(options: {
   } as const
   const steps = ['accept', 'start', 'finish', 'ack'] as const
 
+  const commit = (writes: readonly Write[], counts: boolean): void => {
+    if (writes.length === 0) return
+    const touched = steps.filter((step) => writes.some(({ type }) => type === step))
+    db.transaction(() => {
+      for (const write of writes) written[write.type](write as never)
+      if (counts) sql.advance.run()
+      for (const step of touched) crashPoint(`${step}.before-commit`)
+    }).immediate()
+    for (const step of touched) crashPoint(`${step}.after-commit`)
+  }
+
   return {
     identity(): Identity {
       const row = sql.identity.get() as Record<string, unknown>
@@ -169,16 +180,13 @@ export function openJournal(options: {
     },
 
     /** Everything in one commit, durable when this returns. */
-    write(writes: readonly Write[]): void {
-      if (writes.length === 0) return
-      const touched = steps.filter((step) => writes.some(({ type }) => type === step))
-      db.transaction(() => {
-        for (const write of writes) written[write.type](write as never)
-        sql.advance.run()
-        for (const step of touched) crashPoint(`${step}.before-commit`)
-      }).immediate()
-      for (const step of touched) crashPoint(`${step}.after-commit`)
-    },
+    write: (writes: readonly Write[]): void => commit(writes, true),
+
+    /**
+     * As `write`, for what a new life finds before it has registered. It does not count in `logSeq`: an older copy of this
+     * file would catch up with what the server has seen, one life after the other, and not be found out any more.
+     */
+    recovered: (writes: readonly Write[]): void => commit(writes, false),
 
     /** Every entry the server has not acknowledged. */
     open(): Entry[] {

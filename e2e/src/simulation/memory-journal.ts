@@ -83,6 +83,17 @@ export function createMemoryJournal(options: {
     } else if (entry?.phase === 'ACKED' && entry.outcome !== null) put(attemptId, reopened)
   }
 
+  const writeAll = (writes: readonly Write[], counts: boolean): void => {
+    if (writes.length === 0) return
+    const touched = STEPS.filter((step) => writes.some(({ type }) => type === step))
+    for (const step of touched) crashPoint(`${step}.before-commit`)
+    commit(() => {
+      for (const write of writes) apply(write)
+      if (counts) identify({ logSeq: disk.identity.logSeq + 1 })
+    })
+    for (const step of touched) crashPoint(`${step}.after-commit`)
+  }
+
   return {
     disk: () => disk,
     cutPower(random) {
@@ -98,16 +109,8 @@ export function createMemoryJournal(options: {
         const revSeen = disk.identity.epoch === epoch ? Math.max(disk.identity.revSeen, rev) : rev
         identify({ incarnation, epoch, revSeen, nonces: [] })
       }),
-    write(writes) {
-      if (writes.length === 0) return
-      const touched = STEPS.filter((step) => writes.some(({ type }) => type === step))
-      for (const step of touched) crashPoint(`${step}.before-commit`)
-      commit(() => {
-        for (const write of writes) apply(write)
-        identify({ logSeq: disk.identity.logSeq + 1 })
-      })
-      for (const step of touched) crashPoint(`${step}.after-commit`)
-    },
+    write: (writes) => writeAll(writes, true),
+    recovered: (writes) => writeAll(writes, false),
     open: () => [...disk.entries.values()].filter(({ phase }) => phase !== 'ACKED').sort(inOrder),
     get: (attemptId) => disk.entries.get(attemptId),
     outcome: (attemptId) => disk.entries.get(attemptId)?.outcome ?? undefined,

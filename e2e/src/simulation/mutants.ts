@@ -100,6 +100,10 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     guard: 'a journal that has gone back is found out',
     edits: [{ module: REGISTER, find: 'request.logSeq < agent.logSeq', put: 'false' }],
   },
+  'uncounted-recovery': {
+    guard: 'what a life writes before it has registered does not make its journal look newer',
+    edits: [{ module: SESSION, find: 'journal.recovered(', put: 'journal.write(' }],
+  },
   'compare-and-swap': {
     guard: 'nobody takes an identity from an agent within its lease',
     edits: [

@@ -20,6 +20,8 @@ export function drawPlan(random: Random) {
     partitions: random.pick([0, 0.02, 0.05]),
     crashes: random.pick([0, 0.03, 0.15]),
     disasters: random.pick([0, 0.03, 0.08]),
+    /** How often a disk is copied just when its agent says what it holds. */
+    snapshots: 0.02,
     paceMs: leaseMs * random.pick([0.05, 0.2, 0.5]),
     /** How often a lease ends, and somebody else is there at that moment. */
     races: 0.01,
@@ -49,6 +51,6 @@ export function drawPlan(random: Random) {
     case 'network':
       return { ...plan, loss: random.pick([0.1, 0.4]), crashes: 0, disasters: 0 }
     case 'disks':
-      return { ...plan, loss: 0.02, partitions: 0, crashes: 0.05, disasters: 0.1 }
+      return { ...plan, loss: 0.02, partitions: 0, crashes: 0.05, disasters: 0.1, snapshots: 0.4 }
   }
 }

@@ -220,6 +220,7 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
   }
 
   const answerTo = (machine: Machine, life: number, call: Call): CallAnswer => {
+    if (random.chance(plan.snapshots)) copies.set(machine, copyOf(machine.journal().disk()))
     const answer = serve(machine, life, call)
     say(() => `${machine.name} ${textOf(call)} => ${answer.ok ? textOfAnswer(answer.response) : answer.code}`)
     return answer
@@ -263,6 +264,11 @@ export function runWorld({ seed, steps, fsync = true, tell }: WorldOptions): Wor
         fault('journal set back', machine.name)
         machine.setDisk(copyOf(copy))
         backup = null
+        // Lives that end before they have registered.
+        for (let lives = random.between(0, 2); lives > 0; lives--) {
+          machine.boot()
+          machine.kill()
+        }
         return
       }
       case 'lose':
