@@ -1,6 +1,7 @@
 /** Runs cells side by side: lanes with a server each, which take the next cell when they are done with one. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createRandom } from '../random.ts'
 import { startTarget } from '../target.ts'
 import { CELLS, type Cell } from './cells.ts'
 import { judge } from './judge.ts'
@@ -85,15 +86,8 @@ export async function runMatrix({
   return { results, figures: figuresOf(results, skipped, performance.now() - beganMs) }
 }
 
-/** Fisher and Yates, on the generator mulberry32. */
 function shuffled<Item>(items: readonly Item[], seed: number): Item[] {
-  let state = seed
-  const random = (): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let bits = Math.imul(state ^ (state >>> 15), state | 1)
-    bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61)
-    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32
-  }
-  const order = items.map((item) => ({ item, key: random() }))
+  const random = createRandom(seed)
+  const order = items.map((item) => ({ item, key: random.next() }))
   return order.sort((one, another) => one.key - another.key).map(({ item }) => item)
 }
