@@ -10,9 +10,9 @@ import { MUTANTS } from '../src/simulation/mutants.ts'
 import { ALL_STEPS, runWorld } from '../src/simulation/world.ts'
 
 const MAIN = join(import.meta.dirname, '..', 'src', 'simulation', 'main.js')
-/** The promise of CI is a million; a tenth of it is enough while somebody waits. */
-const COMMANDS = process.env.CI === 'true' ? 1_000_000 : 100_000
-/** Commands within which a missing guard shows. The slowest takes a twentieth of it. */
+/** CI lets a million run besides (`.ci/run`), on a machine that does nothing else then. */
+const COMMANDS = 100_000
+/** Within which a missing guard shows. The slowest takes a tenth of it. */
 const STEPS_TO_FIND = 3_000_000
 
 // `env` replaces itself by node, so that the test runner's loader stays out.
@@ -49,7 +49,7 @@ t.test('many worlds break no promise', async (t) => {
     ...['message lost', 'message twice', 'message late', 'answer to another request'],
     ...['start.before-commit', 'start.after-commit', 'effect.begun', 'effect.done', 'finish.after-commit'],
   ])
-    t.ok((faults.get(name) ?? 0) > COMMANDS / 100_000, `${name}: ${faults.get(name) ?? 0} times`)
+    t.ok((faults.get(name) ?? 0) > 0, `${name}: ${faults.get(name) ?? 0} times`)
 })
 
 t.test('without a guard a promise breaks, and the story of it is told', async (t) => {
