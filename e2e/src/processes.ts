@@ -64,7 +64,8 @@ export function start(
     }
     for (const listener of listeners) listener()
   })
-  const ended = once(child, 'exit').then(([code, signal]) => {
+  // Not `exit`: the last lines may still be on their way then.
+  const ended = once(child, 'close').then(([code, signal]) => {
     for (const listener of listeners) listener()
     return { code: code as number | null, signal: signal as NodeJS.Signals | null }
   })

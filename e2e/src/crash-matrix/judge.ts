@@ -69,7 +69,8 @@ export function judge(cell: Cell, seen: Observed): Verdict {
     unnamed: unnamed.length,
     happened: seen.causedMs !== null,
     recoveryMs: recoveryMs(seen),
-    tooSlow: slow && unnamed.length > 0 && broken.length === 0,
+    // Where nothing was provoked, nothing was shown either.
+    tooSlow: (slow || seen.causedMs === null) && unnamed.length > 0 && broken.length === 0,
   }
 }
 
