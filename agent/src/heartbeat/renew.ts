@@ -14,13 +14,24 @@ export async function renew(
   timeoutMs: number,
 ): Promise<HeartbeatResponse> {
   const base = new URL(serverUrl.endsWith('/') ? serverUrl : `${serverUrl}/`)
-  const response = await fetch(new URL(`agents/${encodeURIComponent(agentId)}/heartbeat`, base), {
-    method: 'POST',
-    headers: { accept: 'application/json', 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-    redirect: 'error',
-    signal: AbortSignal.timeout(timeoutMs),
-  })
+  // By hand: nobody else holds the signal of AbortSignal.timeout, and a call without an end would be the thread's last.
+  const abort = new AbortController()
+  const timer = setTimeout(() => abort.abort(), timeoutMs)
+  try {
+    const response = await fetch(new URL(`agents/${encodeURIComponent(agentId)}/heartbeat`, base), {
+      method: 'POST',
+      headers: { accept: 'application/json', 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      redirect: 'error',
+      signal: abort.signal,
+    })
+    return renewalOf(response.status, await textOf(response))
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function textOf(response: Response): Promise<string> {
   const chunks: Uint8Array[] = []
   let bytes = 0
   for await (const chunk of response.body ?? []) {
@@ -28,9 +39,12 @@ export async function renew(
     if (bytes > ANSWER_BYTES_MAX) throw new Error('the answer is too large')
     chunks.push(chunk)
   }
-  const { incarnation, leaseMs } = (JSON.parse(Buffer.concat(chunks).toString()) ?? {}) as Partial<HeartbeatResponse>
+  return Buffer.concat(chunks).toString()
+}
+
+function renewalOf(status: number, text: string): HeartbeatResponse {
+  const { incarnation, leaseMs } = (JSON.parse(text) ?? {}) as Partial<HeartbeatResponse>
   const renewed = Number.isInteger(incarnation) && Number.isInteger(leaseMs) && Number(leaseMs) > 0
-  if (response.status !== 200 || !renewed)
-    throw new Error(`status ${response.status} with an answer that renews nothing`)
+  if (status !== 200 || !renewed) throw new Error(`status ${status} with an answer that renews nothing`)
   return { incarnation, leaseMs } as HeartbeatResponse
 }
