@@ -98,21 +98,29 @@ export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
   const runs: (Run & { commandId: string })[] = []
   const lines: string[] = []
   let life = new AbortController()
+  let lastCall: Promise<unknown> = Promise.resolve()
 
-  const call = async (signal: AbortSignal, method: string, path: string, body?: unknown) => {
+  /** Not cut off when the client dies: bytes that are on their way may still reach the server. */
+  const exchange = async (method: string, path: string, body?: unknown) => {
     const response = await fetch(base + path, {
       method,
-      signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]),
+      signal: AbortSignal.timeout(CALL_MS),
       ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
     })
     const text = await response.text()
     lines.push(`${method} ${path} ${response.status} ${text}`)
     return { status: response.status, body: text === '' ? null : (JSON.parse(text) as Record<string, unknown>) }
   }
+  const call = (...request: Parameters<typeof exchange>): ReturnType<typeof exchange> => {
+    const answer = exchange(...request)
+    lastCall = answer.catch(() => {})
+    return answer
+  }
   /** Until an answer can be believed; what comes of an error in between is another question. */
   const patiently = async <Answer>(signal: AbortSignal, ask: () => Promise<Answer | undefined>): Promise<Answer> => {
     for (;;) {
       const answer = await ask().catch(() => undefined)
+      signal.throwIfAborted()
       if (answer !== undefined) return answer
       await sleep(100, undefined, { signal })
     }
@@ -142,13 +150,13 @@ export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
       let sentMs = 0
       const command = await patiently(signal, async () => {
         sentMs = Date.now()
-        const { status, body } = await call(signal, 'GET', `/commands/next?agentId=${agentId}`)
+        const { status, body } = await call('GET', `/commands/next?agentId=${agentId}`)
         return status === 200 && body !== null ? (body as Handed) : undefined
       })
       if (command.takeover === 'auto' && Date.now() - sentMs >= command.timeoutMs) continue
       const result = await work(signal, command)
       await patiently(signal, async () => {
-        const { body } = await call(signal, 'PUT', `/commands/${command.commandId}/result`, { agentId, result })
+        const { body } = await call('PUT', `/commands/${command.commandId}/result`, { agentId, result })
         return body?.success === true || typeof body?.code === 'string' ? true : undefined
       })
     }
@@ -162,6 +170,7 @@ export function createSimpleActor(agentId: string, proxy: FaultyProxy): Actor {
     crashed: () => Promise.reject(new Error('a simple client has no crash points')),
     async kill() {
       life.abort()
+      await lastCall
       await proxy.quiet()
     },
     alive: () => !life.signal.aborted,
