@@ -3,7 +3,7 @@
  * decided in `session.ts` and `decide/`; here are the network, the timers and the executors.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { CommandType, Outcome } from '@agent-executor/protocol'
+import { type CommandType, parseAttemptId } from '@agent-executor/protocol'
 import { isDiskFullError, isFatalSqliteError } from '@agent-executor/runtime'
 import { type ControlServer, Refused, Unreachable } from './client/control-server.ts'
 import type { CrashPoint } from './crash-points.ts'
@@ -12,7 +12,7 @@ import type { Executor } from './executors/executor.ts'
 import type { Heartbeat } from './heartbeat/heartbeat.ts'
 import type { Entry, Journal } from './journal/journal.ts'
 import { failed, type Run, run, type StopCause } from './run.ts'
-import { createSession, ForeignAnswer, type Logger } from './session.ts'
+import { createSession, type Ended, ForeignAnswer, type Logger } from './session.ts'
 import { createTrigger } from './trigger.ts'
 
 export type AgentOptions = {
@@ -45,6 +45,8 @@ const PRUNE_TICK_MS = 3_600_000
 const PRUNE_BATCH = 1000
 /** A wait that is over sooner and brought nothing was none. */
 const WAIT_MS_MIN = 1000
+/** After the journal did not take an outcome. */
+const STORE_AGAIN_MS = 1000
 /** After the disk was full, how long nothing new is taken. */
 const DISK_FULL_PAUSE_MS = 5000
 
@@ -101,38 +103,53 @@ export function createAgent(options: AgentOptions) {
   function begin({ attemptId, offer, startedAtMs }: Entry): void {
     const executor = executors.get(offer.type)
     if (executor === undefined || startedAtMs === null) {
-      const message = `This agent has no executor for ${offer.type}.`
-      session.finished(attemptId, failed('FAILED', 'INTERNAL_ERROR', message))
-      syncSoon.ring()
+      store({ attemptId, outcome: failed('FAILED', 'INTERNAL_ERROR', `This agent has no executor for ${offer.type}.`) })
       return
     }
     logger.info({ commandId: offer.commandId, attempt: offer.attempt, type: offer.type }, 'started')
     const begun = run({ executor, offer, startedAtMs, nowMs, onBegun: () => crashPoint('effect.begun') })
     runs.set(attemptId, begun)
     begun.outcome
-      .then(async (outcome) => {
-        if (outcome === null) return
+      .then((outcome) => {
+        if (outcome === null) {
+          runs.delete(attemptId)
+          syncSoon.ring()
+          return
+        }
         crashPoint('effect.done')
-        await store(attemptId, outcome)
-        logger.info({ commandId: offer.commandId, attempt: offer.attempt, state: outcome.state }, 'finished')
+        store({ attemptId, outcome })
       })
       .catch((error: unknown) => logger.error({ err: error, attemptId }, 'fault at the end of a run'))
-      .finally(() => {
-        runs.delete(attemptId)
-        syncSoon.ring()
-      })
   }
 
-  /** An outcome is kept in memory until the journal takes it: losing it would make a known outcome unknown. */
-  const store = async (attemptId: string, outcome: Outcome): Promise<void> => {
-    for (;;)
-      try {
-        return guarded(() => session.finished(attemptId, outcome))
-      } catch (error) {
-        logger.error({ err: error, attemptId }, 'outcome not stored, it waits in memory')
-        if (stopping.signal.aborted) return
-        await sleep(1000, undefined, { signal: stopping.signal }).catch(() => {})
-      }
+  /** Kept in memory until the journal takes them: losing one would make a known outcome unknown. */
+  const unstored = new Set<Ended>()
+  /** Outcomes of the same turn of the event loop share a commit. */
+  const store = (ended: Ended): void => {
+    unstored.add(ended)
+    if (unstored.size === 1) setImmediate(storeAll)
+  }
+  const storeAll = (): void => {
+    if (storeTogether([...unstored])) return
+    // One that the journal does not take must not keep the others waiting.
+    for (const ended of unstored) storeTogether([ended])
+    if (unstored.size > 0 && !stopping.signal.aborted) setTimeout(storeAll, STORE_AGAIN_MS).unref()
+  }
+  const storeTogether = (batch: readonly Ended[]): boolean => {
+    try {
+      guarded(() => session.finished(batch))
+    } catch (error) {
+      logger.error({ err: error, outcomes: batch.length }, 'outcome not stored, it waits in memory')
+      return false
+    }
+    for (const ended of batch) {
+      const { commandId, number } = parseAttemptId(ended.attemptId)
+      logger.info({ commandId, attempt: number, state: ended.outcome.state }, 'finished')
+      unstored.delete(ended)
+      runs.delete(ended.attemptId)
+    }
+    syncSoon.ring()
+    return true
   }
 
   const syncLoop = async (): Promise<AgentEnd> => {
@@ -223,6 +240,7 @@ export function createAgent(options: AgentOptions) {
       stopping.abort()
       synced.resolve()
       await stopRuns({ type: 'stop' })
+      storeAll()
       await waiting
       for (const timer of timers) clearInterval(timer)
       return end

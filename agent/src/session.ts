@@ -60,6 +60,7 @@ export type SessionOptions = {
 
 /** A request, and when it was sent by the lease clock. */
 export type Sent<Request> = { request: Request; sentMs: number }
+export type Ended = { attemptId: string; outcome: Outcome }
 export type SentSync = Sent<SyncRequest> & { complete: boolean }
 
 /** An answer that belongs to another request: as good as none. */
@@ -271,9 +272,9 @@ export function createSession(options: SessionOptions) {
       return null
     },
 
-    /** The effect is over. Where the journal throws, the outcome is known to the caller alone and has to be given again. */
-    finished(attemptId: string, outcome: Outcome): void {
-      journal.write([finishWrite(attemptId, outcome)])
+    /** Effects are over. Where the journal throws, the outcomes are known to the caller alone and have to be given again. */
+    finished(ended: readonly Ended[]): void {
+      journal.write(ended.map(({ attemptId, outcome }) => finishWrite(attemptId, outcome)))
     },
 
     fence,

@@ -1,8 +1,12 @@
 import pino from 'pino'
 
 // Every secret's place in one list: a call that logs a request or a setting need not remember to leave it out.
-const SECRET_KEYS = ['authorization', 'cookie', 'set-cookie', 'x-api-key', 'password', 'token', 'secret', 'apiKey']
-const REDACTED_PATHS = SECRET_KEYS.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`])
+const SECRET_KEYS = new Set([
+  ...['authorization', 'cookie', 'set-cookie', 'x-api-key'],
+  ...['password', 'token', 'secret', 'apiKey'],
+])
+const REDACTED = '[Redacted]'
+const REDACTED_DEPTH = 3
 
 export interface LoggerOptions {
   /** The process's name, on every line. */
@@ -24,11 +28,29 @@ export function createLogger({ name, level, file }: LoggerOptions): pino.Logger 
       level,
       base: { name, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
-      redact: REDACTED_PATHS,
+      // Not pino's own `redact`: with wildcards it takes longer than all the rest of a line.
+      formatters: { log: (facts) => redacted(facts), bindings: (bindings) => redacted(bindings) },
+      serializers: { err: (error: Error) => redacted(pino.stdSerializers.err(error)) },
     },
     openDestination(name, file),
   )
 }
+
+/** A copy without credentials; the same object where there are none. */
+function redacted<Facts extends object>(facts: Facts, depth = 1): Facts {
+  let copy: Facts | undefined
+  for (const [key, value] of Object.entries(facts)) {
+    const clean = SECRET_KEYS.has(key) ? REDACTED : mayHold(value, depth) ? redacted(value, depth + 1) : value
+    if (clean === value) continue
+    copy ??= (Array.isArray(facts) ? [...facts] : { ...facts }) as Facts
+    Object.assign(copy, { [key]: clean })
+  }
+  return copy ?? facts
+}
+
+/** An error is left to the serializer, which knows its parts. */
+const mayHold = (value: unknown, depth: number): value is object =>
+  typeof value === 'object' && value !== null && depth < REDACTED_DEPTH && !(value instanceof Error)
 
 function openDestination(name: string, file: string | undefined) {
   const destination = pino.destination({ dest: file ?? 1, mkdir: true, sync: true })

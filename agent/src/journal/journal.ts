@@ -85,7 +85,7 @@ export function openJournal(options: {
     seen: db.prepare('UPDATE identity SET rev_seen = max(rev_seen, ?)'),
     advance: db.prepare('UPDATE identity SET log_seq = log_seq + 1'),
     open: db.prepare(
-      "SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE phase <> 'ACKED' ORDER BY attempt_id",
+      "SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE phase <> 'ACKED'",
     ),
     get: db.prepare(
       'SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?',
@@ -121,11 +121,14 @@ export function openJournal(options: {
   }
   if (sql.identity.get() === undefined) sql.create.run(options.newAgentId, options.newJournalId)
 
+  /** Each answers how many rows it changed. */
   const written = {
     accept: ({ offer, atMs }: Extract<Write, { type: 'accept' }>) =>
       sql.accept.run(offer.attemptId, offer.type, JSON.stringify(offer), atMs),
     start: ({ attemptId, atMs }: Extract<Write, { type: 'start' }>) => {
-      if (sql.start.run(atMs, attemptId).changes !== 1) throw new Error(`attempt ${attemptId} cannot be started`)
+      const started = sql.start.run(atMs, attemptId)
+      if (started.changes !== 1) throw new Error(`attempt ${attemptId} cannot be started`)
+      return started
     },
     finish: ({ attemptId, outcome, outcomeSha256, atMs }: Extract<Write, { type: 'finish' }>) =>
       sql.finish.run(atMs, outcome.state, JSON.stringify(outcome), outcomeSha256, attemptId),
@@ -135,14 +138,36 @@ export function openJournal(options: {
   } as const
   const steps = ['accept', 'start', 'finish', 'ack'] as const
 
+  /** What `open` answers, as it is in the file; null where that has to be read first. */
+  let openEntries: Map<string, Entry> | null = null
+  const entries = (): Map<string, Entry> => {
+    openEntries ??= new Map((sql.open.all() as Row[]).map(entryOf).map((entry) => [entry.attemptId, entry]))
+    return openEntries
+  }
+  /** A write that is committed and changed a row. */
+  const remember = (write: Write): void => {
+    if (write.type === 'seen' || openEntries === null) return
+    if (write.type === 'reopen') openEntries = null
+    else if (write.type === 'accept') openEntries.set(write.offer.attemptId, acceptedEntry(write.offer))
+    else if (write.type === 'ack') openEntries.delete(write.attemptId)
+    else {
+      const entry = openEntries.get(write.attemptId)
+      if (entry === undefined) throw new Error(`attempt ${write.attemptId} is not open`)
+      openEntries.set(write.attemptId, { ...entry, ...stepOf(write) })
+    }
+  }
+
+  const inTransaction = db.transaction((body: () => void) => body()).immediate
   const commit = (writes: readonly Write[], counts: boolean): void => {
     if (writes.length === 0) return
     const touched = steps.filter((step) => writes.some(({ type }) => type === step))
-    db.transaction(() => {
-      for (const write of writes) written[write.type](write as never)
+    let changed: Write[] = []
+    inTransaction(() => {
+      changed = writes.filter((write) => written[write.type](write as never).changes === 1)
       if (counts) sql.advance.run()
       for (const step of touched) crashPoint(`${step}.before-commit`)
-    }).immediate()
+    })
+    for (const write of changed) remember(write)
     for (const step of touched) crashPoint(`${step}.after-commit`)
   }
 
@@ -162,10 +187,10 @@ export function openJournal(options: {
 
     /** A registration is about to be sent. */
     registering(nonce: string): void {
-      db.transaction(() => {
+      inTransaction(() => {
         sql.addNonce.run(nonce)
         sql.trimNonces.run(NONCES_MAX)
-      }).immediate()
+      })
     },
 
     /**
@@ -173,10 +198,10 @@ export function openJournal(options: {
      * the server was set back.
      */
     registered(answer: { incarnation: number; epoch: string; rev: number }): void {
-      db.transaction(() => {
+      inTransaction(() => {
         sql.registered.run(answer)
         sql.clearNonces.run()
-      }).immediate()
+      })
     },
 
     /** Everything in one commit, durable when this returns. */
@@ -188,12 +213,14 @@ export function openJournal(options: {
      */
     recovered: (writes: readonly Write[]): void => commit(writes, false),
 
-    /** Every entry the server has not acknowledged. */
+    /** Every entry the server has not acknowledged, in the order of their ids. */
     open(): Entry[] {
-      return (sql.open.all() as Row[]).map(entryOf)
+      return [...entries().values()].sort((a, b) => (a.attemptId < b.attemptId ? -1 : 1))
     },
 
     get(attemptId: string): Entry | undefined {
+      const open = entries().get(attemptId)
+      if (open !== undefined) return open
       const row = sql.get.get(attemptId) as Row | undefined
       return row && entryOf(row)
     },
@@ -206,6 +233,7 @@ export function openJournal(options: {
     /** The server was restored from a backup: it may have forgotten what it acknowledged. */
     reopenAll(): void {
       sql.reopenAll.run()
+      openEntries = null
     },
 
     /** Forgets acknowledged entries older than `beforeMs`, and the oldest beyond `rowsMax`; at most `limit` a call. Answers how many. */
@@ -220,6 +248,27 @@ export function openJournal(options: {
 }
 
 type Row = Record<string, unknown>
+
+const acceptedEntry = (offer: Offer): Entry => ({
+  attemptId: offer.attemptId,
+  phase: 'ACCEPTED',
+  offer,
+  startedAtMs: null,
+  outcomeState: null,
+  outcomeSha256: null,
+  outcomeBytes: 0,
+  verdict: null,
+})
+
+const stepOf = (write: Extract<Write, { type: 'start' | 'finish' }>): Partial<Entry> =>
+  write.type === 'start'
+    ? { phase: 'STARTED', startedAtMs: write.atMs }
+    : {
+        phase: 'FINISHED',
+        outcomeState: write.outcome.state,
+        outcomeSha256: write.outcomeSha256,
+        outcomeBytes: Buffer.byteLength(JSON.stringify(write.outcome)),
+      }
 
 const entryOf = (row: Row): Entry => ({
   attemptId: row.attempt_id as string,

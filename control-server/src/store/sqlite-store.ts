@@ -1,6 +1,7 @@
 /**
- * The store on one SQLite file, owned by one server process. Every write is one `BEGIN IMMEDIATE` transaction with
- * `synchronous=FULL`; better-sqlite3 runs it to its end without letting anything else in, so nothing is locked by row.
+ * The store on one SQLite file, owned by one server process. Writes that arrive in the same turn of the event loop share
+ * one `BEGIN IMMEDIATE` transaction with `synchronous=FULL`, each in a savepoint of its own; better-sqlite3 runs it to its
+ * end without letting anything else in, so nothing is locked by row.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -44,6 +45,17 @@ export type SqliteStoreOptions = {
 }
 
 type Row = Record<string, unknown>
+
+type Written<Result> = { result: Result; changes: readonly Change[] }
+type Writing = {
+  operation: Operation
+  body: () => Written<unknown>
+  resolve: (result: unknown) => void
+  reject: (error: unknown) => void
+}
+
+/** Writes a transaction; more would keep the first of them, and every other caller, waiting. */
+const BATCH_MAX = 1000
 
 /** How long a due command about which nothing could be decided is left alone, so that the others get their turn. */
 const POSTPONE_MS = 60_000
@@ -93,16 +105,43 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   if (get('server-get') === undefined) run('server-save', { epoch: options.newEpoch, recovering: 0 })
 
-  /** One write transaction; the commit is durable when this returns, and only then are the changes told. */
-  const write = <Result>(operation: Operation, body: () => { result: Result; changes: readonly Change[] }): Result => {
-    const done = inTransaction(() => {
-      const written = body()
-      crashPoint(`${operation}.before-commit`)
-      return written
+  /** Waits for the next commit, which it shares with all others that do; told when that is durable, as the changes are. */
+  const write = <Result>(operation: Operation, body: () => Written<Result>): Promise<Result> =>
+    new Promise((resolve, reject) => {
+      waiting.push({ operation, body, resolve: resolve as (result: unknown) => void, reject })
+      // Not a timer: what else arrived while the last commit was being synced is read and decided before this runs.
+      if (waiting.length === 1) setImmediate(commit)
     })
-    crashPoint(`${operation}.after-commit`)
-    if (done.changes.length > 0) onCommit(done.changes, currentRev())
-    return done.result
+  const waiting: Writing[] = []
+  const inSavepoint = db.transaction((body: Writing['body']) => body())
+
+  function commit(): void {
+    const batch = waiting.splice(0, BATCH_MAX)
+    if (batch.length === 0) return
+    if (waiting.length > 0) setImmediate(commit)
+    const written: { writing: Writing; result: unknown }[] = []
+    const changes: Change[] = []
+    try {
+      inTransaction(() => {
+        for (const writing of batch)
+          try {
+            const done = inSavepoint(writing.body)
+            written.push({ writing, result: done.result })
+            changes.push(...done.changes)
+            crashPoint(`${writing.operation}.before-commit`)
+          } catch (error) {
+            // What ails the database ails all of them; after some of its errors there is no transaction any more.
+            if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
+            writing.reject(error)
+          }
+      })
+    } catch (error) {
+      for (const { reject } of batch) reject(error)
+      return
+    }
+    for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
+    if (changes.length > 0) onCommit(changes, currentRev())
+    for (const { writing, result } of written) writing.resolve(result)
   }
 
   /** As they are in the database: those that a decision leaves alone are not written again. */
@@ -122,15 +161,20 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     return row && commandFrom(row, grantedTo)
   }
   const save = ({ command, entry }: Change, nowMs: number): void => {
-    run('command-save', rowOfCommand(command, policy))
+    const row = rowOfCommand(command, policy)
+    if (entry.from === null) run('command-insert', { ...row, ...submittedRowOf(command) })
+    else run('command-update', row)
     for (const attempt of command.attempts)
-      if (!loaded.has(attempt)) run('attempt-save', rowOfAttempt(command.commandId, attempt))
+      if (!loaded.has(attempt)) saveAttempt(rowOfAttempt(command.commandId, attempt))
     run('event-save', {
       ...entry,
       atMs: nowMs,
       commandId: command.commandId,
       detail: entry.detail === undefined ? null : JSON.stringify(entry.detail),
     })
+  }
+  const saveAttempt = (row: Row): void => {
+    if (run('attempt-update', row) === 0) run('attempt-insert', row)
   }
   const log = (type: string, nowMs: number, detail: unknown): void => {
     const nobody = { commandId: null, from: null, to: null, attempt: null, agentId: null }
@@ -151,7 +195,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     nowMs: number,
     limit: number,
     decide: (command: Command) => Change | null,
-  ): number => {
+  ): Promise<number> | number => {
     // A look outside the write transaction: a sweep that finds nothing, the usual one, costs no fsync.
     if (all(statementName, { nowMs, limit: 1 }).length === 0) return 0
     return write('sweep', () => {
@@ -325,6 +369,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     },
 
     async close() {
+      while (waiting.length > 0) commit()
       closeSqliteFile(db)
     },
   }
@@ -356,16 +401,21 @@ const byUrgency = (a: Row, b: Row): number =>
 const json = (text: unknown) => (text === null || text === undefined ? null : JSON.parse(text as string))
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
 
+/** What never changes. */
+const submittedRowOf = (command: Command): Row => ({
+  type: command.type,
+  priority: command.priority,
+  lane: laneOf(command),
+  labels: JSON.stringify(command.spec.labels),
+  metadata: JSON.stringify(command.spec.metadata),
+  spec: JSON.stringify(command.spec),
+  createdAtMs: command.createdAtMs,
+})
+
 const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
   const newest = newestAttempt(command)
   return {
     commandId: command.commandId,
-    type: command.type,
-    priority: command.priority,
-    lane: laneOf(command),
-    labels: JSON.stringify(command.spec.labels),
-    metadata: JSON.stringify(command.spec.metadata),
-    spec: JSON.stringify(command.spec),
     status: command.status,
     phase: phaseOf(command),
     ready: isReady(command) ? 1 : 0,
@@ -380,7 +430,6 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
     result: jsonOrNull(command.result),
     resultTruncated: command.resultTruncated ? 1 : 0,
     error: jsonOrNull(command.error),
-    createdAtMs: command.createdAtMs,
     startedAtMs: command.startedAtMs,
     finishedAtMs: command.finishedAtMs,
   }

@@ -298,7 +298,7 @@ export function createMachine(options: MachineOptions) {
             const outcome = outcomeOf(running)
             if (outcome !== null) {
               options.crashPoint('effect.done')
-              it.finished(attemptId, outcome)
+              it.finished([{ attemptId, outcome }])
             }
             runs.delete(attemptId)
           })

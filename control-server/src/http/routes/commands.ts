@@ -97,12 +97,13 @@ export function commandRoutes(app: App, context: Context): void {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
       const { commandId, type } = submitted.command
-      if (submitted.outcome === 'replayed') reply.header('idempotent-replayed', 'true')
-      request.log.info({ commandId, type, replayed: submitted.outcome === 'replayed' }, 'command submitted')
+      const replayed = submitted.outcome === 'replayed'
+      if (replayed) reply.header('idempotent-replayed', 'true')
+      request.log.info({ commandId, type, replayed }, 'command submitted')
       return reply
         .status(201)
         .header('location', `/commands/${commandId}`)
-        .send(await read(commandId))
+        .send(replayed ? await read(commandId) : commandRecord(submitted.command, [], now))
     },
   )
 
