@@ -1,7 +1,5 @@
 /** The named places where `--crash-at` and `--random-failures` may kill the server: before and after each commit. */
-import type { Operation } from './store/store.ts'
-
-type CrashPoint = `${Operation}.before-commit` | `${Operation}.after-commit`
+import type { CrashPoint } from './store/store.ts'
 
 /** What stands between the two sides of each operation, for `--help` and `docs/reliability.md`. */
 export const CRASH_POINTS = {
@@ -21,6 +19,7 @@ export const CRASH_POINTS = {
   'cancel.after-commit': 'cancel: committed, not answered',
   'sweep.before-commit': 'sweeper: expiries, withdrawals and lost leases are written, not committed',
   'sweep.after-commit': 'sweeper: committed',
+  'batch.half-written': 'operations that share a commit: half of them are written, nothing is committed',
 } as const satisfies Record<CrashPoint, string>
 
 export const CRASH_POINT_NAMES = Object.keys(CRASH_POINTS) as CrashPoint[]

@@ -20,6 +20,7 @@ import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import {
   type CommitListener,
+  type CrashPoint,
   type IdempotencyKey,
   type LoggedEvent,
   type Operation,
@@ -35,7 +36,7 @@ export type SqliteStoreOptions = {
   /** The epoch of a database that is new. */
   newEpoch: string
   /** Called inside the transaction right before its commit and right after it, for crash tests. */
-  crashPoint?: (name: `${Operation}.before-commit` | `${Operation}.after-commit`) => void
+  crashPoint?: (name: CrashPoint) => void
   onCommit?: CommitListener
   /**
    * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
@@ -123,25 +124,34 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     const changes: Change[] = []
     try {
       inTransaction(() => {
-        for (const writing of batch)
-          try {
-            const done = inSavepoint(writing.body)
-            written.push({ writing, result: done.result })
-            changes.push(...done.changes)
-            crashPoint(`${writing.operation}.before-commit`)
-          } catch (error) {
-            // What ails the database ails all of them; after some of its errors there is no transaction any more.
-            if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
-            writing.reject(error)
-          }
+        for (const [index, writing] of batch.entries()) {
+          if (index > 0 && index === Math.floor(batch.length / 2)) crashPoint('batch.half-written')
+          const done = tried(writing)
+          if (done === undefined) continue
+          written.push({ writing, result: done.result })
+          changes.push(...done.changes)
+          crashPoint(`${writing.operation}.before-commit`)
+        }
       })
+      for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
       for (const { reject } of batch) reject(error)
       return
     }
-    for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
     if (changes.length > 0) onCommit(changes, currentRev())
     for (const { writing, result } of written) writing.resolve(result)
+  }
+
+  /** Undefined where it failed by itself: the others are not undone with it. */
+  function tried({ body, reject }: Writing): Written<unknown> | undefined {
+    try {
+      return inSavepoint(body)
+    } catch (error) {
+      // What ails the database ails all of them; after some of its errors there is no transaction any more.
+      if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
+      reject(error)
+      return undefined
+    }
   }
 
   /** As they are in the database: those that a decision leaves alone are not written again. */

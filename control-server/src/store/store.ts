@@ -27,6 +27,9 @@ export class StoreUnavailableError extends Error {
 /** Where a commit belongs to; names the crash points before and after it. */
 export type Operation = 'submit' | 'register' | 'sync' | 'heartbeat' | 'next' | 'result' | 'cancel' | 'sweep'
 
+/** Where a process may be killed by a test. */
+export type CrashPoint = `${Operation}.before-commit` | `${Operation}.after-commit` | 'batch.half-written'
+
 export type Submitted =
   | { outcome: 'created' | 'replayed'; command: Command }
   /** The key was used with another body. */

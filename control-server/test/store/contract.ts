@@ -8,7 +8,7 @@ import { type Command, phaseOf } from '../../src/lifecycle/command.ts'
 import { leaseExpiresAtMs, serverLeaseMs } from '../../src/lifecycle/lease-policy.ts'
 import { mayTake } from '../../src/lifecycle/matching.ts'
 import { dueAtMs, type LifecycleEvent, transition } from '../../src/lifecycle/transition.ts'
-import type { LeaseQuery, ListQuery, Operation, Store } from '../../src/store/store.ts'
+import type { CrashPoint, LeaseQuery, ListQuery, Store } from '../../src/store/store.ts'
 import {
   agent,
   type CommandOptions,
@@ -28,7 +28,7 @@ export type OpenOptions = {
   nowMs?: number
   newEpoch?: string
   onCommit?: (changes: readonly Change[], rev: number) => void
-  crashPoint?: (name: `${Operation}.before-commit` | `${Operation}.after-commit`) => void
+  crashPoint?: (name: CrashPoint) => void
 }
 
 export type OpenedStore = {

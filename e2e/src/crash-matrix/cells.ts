@@ -56,10 +56,10 @@ export type Cell = Place & {
   other: boolean
   /**
    * `waiting`: submitted before the agent starts. `idle`: submitted while it waits. `later`: with a `notBefore`.
-   * `submitting`: the crash is in the submission. `running`: crash or fault not before it runs. `cancelled`: cancelled
+   * `submitting`: the crash is in the submission. `crowded`: the same among others that submit. `running`: crash or fault not before it runs. `cancelled`: cancelled
    * while it runs. `agent dead`: the agent is killed while it runs.
    */
-  situation: 'waiting' | 'idle' | 'later' | 'submitting' | 'running' | 'cancelled' | 'agent dead'
+  situation: 'waiting' | 'idle' | 'later' | 'submitting' | 'crowded' | 'running' | 'cancelled' | 'agent dead'
   effectMs: number
   expected: Expected
 }
@@ -112,6 +112,7 @@ const SERVER_ROWS: Readonly<Record<(typeof SERVER_POINTS)[number], readonly Reac
   'cancel.after-commit': ['started'],
   'sweep.before-commit': ['started'],
   'sweep.after-commit': ['started'],
+  'batch.half-written': ['waiting'],
 }
 
 type Column = { restart: Restart; retries: boolean }
@@ -200,12 +201,13 @@ function serverCrash(
   }
   const other = column.restart === 'never' || column.restart === 'late'
   if (!both && other) return { ...place, skipped: 'The agent goes on: there is none to start again.' }
-  if (both && operation === 'submit')
+  if (both && (operation === 'submit' || operation === 'batch'))
     return { ...place, skipped: 'Nothing is handed out yet: for the agent it is the crash of the server alone.' }
 
   const simple = operation === 'next' || operation === 'result'
   const situations: Readonly<Record<string, Cell['situation']>> = {
     submit: 'submitting',
+    batch: 'crowded',
     heartbeat: 'running',
     cancel: 'cancelled',
     sweep: both ? 'agent dead' : 'later',
@@ -327,6 +329,7 @@ export const QUICK: readonly string[] = [
   'the server dies / sync.after-commit:2 / HTTP_GET_JSON / at once',
   'the server dies / sync.after-commit:3 / HTTP_GET_JSON / at once',
   'the server dies / sweep.before-commit / DELAY / at once',
+  'the server dies / batch.half-written / DELAY / at once',
   'the server dies / result.after-commit / HTTP_GET_JSON / at once',
   'both die, at a point of the agent / effect.done / DELAY / at once',
   'both die, at a point of the server / sync.after-commit:2 / HTTP_GET_JSON / at once',

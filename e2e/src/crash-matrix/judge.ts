@@ -42,6 +42,7 @@ export function judge(cell: Cell, seen: Observed): Verdict {
   const duplicates = duplicatesOf(cell, seen)
   const lost = [
     ...acksOf(command?.commandId ?? '', seen.exchanges).flatMap((ack) => lostAck(ack, command)),
+    ...seen.gone.map((commandId) => `an acknowledged submission is gone: ${commandId}`),
     ...(seen.first !== null && seen.last !== null && !isDeepStrictEqual(seen.first, seen.last)
       ? [`what was final has changed: ${JSON.stringify(seen.first)}`]
       : []),

@@ -5,6 +5,7 @@ import type { Exchange } from '../faulty-proxy.ts'
 import type { Target, Visit } from '../target.ts'
 import { hasNothingLeft, type Run } from './actors.ts'
 import { type Cell, LEASE_OVER_MS, RETRIES, TYPES } from './cells.ts'
+import { createCrowd } from './crowd.ts'
 import type { Lane, Worker } from './lane.ts'
 
 export type Event = { seq: number; type: string; from: string | null; to: string | null; attempt: number | null }
@@ -16,6 +17,8 @@ export type Observed = {
   first: CommandView | null
   last: CommandView | null
   events: readonly Event[]
+  /** Acknowledged submissions of the crowd that are not there afterwards. */
+  gone: readonly string[]
   visits: readonly Visit[]
   runs: readonly Run[]
   /** What passed between workers and server. */
@@ -27,7 +30,7 @@ export type Observed = {
 }
 
 export const nothing: Observed = {
-  ...{ causedMs: null, first: null, last: null, events: [], visits: [], runs: [], exchanges: [] },
+  ...{ causedMs: null, first: null, last: null, events: [], gone: [], visits: [], runs: [], exchanges: [] },
   ...{ problem: null, lines: () => [] },
 }
 
@@ -47,6 +50,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
   const other = cell.other ? await lane.resident(client, 'other') : null
   const worker = cell.fresh ? await lane.fresh(client, `${client}-${number}`) : await lane.resident(client, 'worker')
   const { actor, proxy } = worker
+  const crowd = situation === 'crowded' ? createCrowd(api, `crowd-${number}`) : null
   const workers: readonly Worker[] = other === null ? [worker] : [worker, other]
 
   const start = () => (cell.fresh ? actor.start() : actor.resume())
@@ -86,8 +90,9 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
         CAUSE_MS,
       )
     }
+    crowd?.start()
     submitted.command = submit()
-    if (situation !== 'submitting') await submitted.command
+    if (situation !== 'submitting' && situation !== 'crowded') await submitted.command
     if (situation !== 'idle') start()
     if (whileItRuns) {
       const { commandId } = await submitted.command
@@ -114,6 +119,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
     await lane.serve()
     const submitted: { command: Promise<CommandView> | null } = { command: null }
     seen.causedMs = await within(provoke(submitted), CAUSE_MS)
+    crowd?.stop()
     if (crash?.both) await (crash.in === 'agent' ? lane.killServer() : actor.kill())
     other?.actor.resume()
     const restarted = restart()
@@ -125,6 +131,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
     seen.last = await api.get(commandId)
     seen.events = (await api.call('GET', `/commands/${commandId}/events`)).body as unknown as Event[]
     lane.remember(seen.last)
+    if (crowd !== null) seen.gone = await crowd.gone()
   } catch (error) {
     seen.problem = error instanceof Error ? error.message : String(error)
   }
