@@ -8,6 +8,8 @@ const SECRET_KEYS = [
 const isSecret = new Set(SECRET_KEYS)
 const REDACTED = '[Redacted]'
 const REDACTED_DEPTH = 3
+/** Pino's number of the level. */
+const WARN = 40
 
 export interface LoggerOptions {
   /** The process's name, on every line. */
@@ -19,8 +21,9 @@ export interface LoggerOptions {
 
 /**
  * Returns a logger that writes one JSON object a line: ISO time, `name`, `pid`, and `[Redacted]` in place of
- * credentials up to three levels deep. Each line is written before the call returns, so none is lost when the process
- * exits or is killed. With `file`, SIGHUP opens the file anew: let logrotate move it away and send that signal.
+ * credentials up to three levels deep. The lines of one turn of the event loop are written together at its end, and
+ * before a warning or an error returns: none is lost when the process exits, and none of an earlier turn when it is
+ * killed. With `file`, SIGHUP opens the file anew: let logrotate move it away and send that signal.
  * A disk that is full does not end the process: it is said on standard error, and the lines wait in memory for space.
  */
 export function createLogger({ name, level, file }: LoggerOptions): pino.Logger {
@@ -66,14 +69,38 @@ function openDestination(name: string, file: string | undefined) {
   destination.on('write', () => {
     failing = false
   })
+  const buffer = bufferedByTurn(destination)
+  process.on('exit', buffer.flush)
   if (file !== undefined) {
     process.on('SIGHUP', () => {
       try {
+        buffer.flush()
         destination.reopen()
       } catch (error) {
         fail(error)
       }
     })
   }
-  return destination
+  return buffer
+}
+
+/** To write is what a line costs most. */
+function bufferedByTurn(destination: { write: (text: string) => void }) {
+  let lines = ''
+  const flush = (): void => {
+    const text = lines
+    lines = ''
+    if (text !== '') destination.write(text)
+  }
+  return {
+    // Makes pino set `lastLevel` before each line.
+    [Symbol.for('pino.metadata')]: true,
+    lastLevel: 0,
+    write(line: string): void {
+      if (lines === '') setImmediate(flush)
+      lines += line
+      if (this.lastLevel >= WARN) flush()
+    },
+    flush,
+  }
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { readFileSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createLogger } from '../src/index.ts'
 import { firstLine, run, start } from './fixtures/run.ts'
@@ -26,6 +27,7 @@ t.test('a line has ISO time, name and process id, and no credential at any of th
   log.info({ ...credentials, ...headers, req: { ...credentials, headers }, engine: { key: credentials } }, 'message')
   log.child({ token: 'canary' }).info('from a child')
   log.debug('below the level')
+  await turn()
 
   const [line, child, ...more] = linesOf(file)
   t.match(line, { name: 'test', pid: process.pid, msg: 'message', req: { headers: { accept: '*' } } })
@@ -36,10 +38,10 @@ t.test('a line has ISO time, name and process id, and no credential at any of th
   t.equal(headers.authorization, 'canary', 'what was logged is left as it was')
 })
 
-t.test('no line is lost when the process is killed right after', async (t) => {
+t.test('no warning is lost when the process is killed right after, and no line of an earlier turn', async (t) => {
   const file = join(t.testdir(), 'test.log')
   t.equal((await run('log', file)).signal, 'SIGKILL')
-  t.match(linesOf(file), [{ msg: 'first' }])
+  t.match(linesOf(file), [{ msg: 'first' }, { msg: 'last' }])
 })
 
 t.test('SIGHUP opens the file anew, so that it can be moved away', async (t) => {

@@ -11,8 +11,7 @@ import type {
   WaitResponse,
 } from '@agent-executor/protocol'
 import * as protocol from '@agent-executor/protocol'
-import type { TSchema } from 'typebox'
-import Value from 'typebox/value'
+import { Compile } from 'typebox/compile'
 import { Agent, request } from 'undici'
 
 /** No answer, or none that can be believed. */
@@ -36,6 +35,14 @@ export class Refused extends Error {
 
 export type ControlServer = ReturnType<typeof createControlServer>
 
+// Compiled: a sync may answer hundreds of offers.
+const ANSWERS = {
+  register: Compile(protocol.RegisterResponse),
+  sync: Compile(protocol.SyncResponse),
+  wait: Compile(protocol.WaitResponse),
+}
+const REFUSALS = Compile(protocol.ApiErrorBody)
+
 /** A page of offers: a hundred of the largest payloads. */
 const ANSWER_BYTES_MAX = 128 * 1024 * 1024
 
@@ -54,7 +61,7 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
   const call = async <Answer>(
     method: 'GET' | 'POST',
     path: string,
-    schema: TSchema,
+    answers: { Check: (answer: unknown) => boolean },
     body: object | null,
     limits: { timeoutMs: number; signal?: AbortSignal },
   ): Promise<Answer | null> => {
@@ -79,8 +86,8 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       }
       const text = await response.body.text()
       const answer = parsed(text)
-      if (response.statusCode === 200 && Value.Check(schema, answer)) return answer as Answer
-      if (response.statusCode >= 400 && Value.Check(protocol.ApiErrorBody, answer)) {
+      if (response.statusCode === 200 && answers.Check(answer)) return answer as Answer
+      if (response.statusCode >= 400 && REFUSALS.Check(answer)) {
         const refusal = answer as protocol.ApiErrorBody
         const retryAfterS = Number(response.headers['retry-after'])
         throw new Refused(
@@ -110,18 +117,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
 
   return {
     register: (body: RegisterRequest, signal: AbortSignal): Promise<RegisterResponse> =>
-      required(
-        call<RegisterResponse>('POST', 'agents/register', protocol.RegisterResponse, body, { timeoutMs, signal }),
-      ),
+      required(call<RegisterResponse>('POST', 'agents/register', ANSWERS.register, body, { timeoutMs, signal })),
 
     sync: (agentId: string, body: SyncRequest, signal: AbortSignal): Promise<SyncResponse> =>
-      required(
-        call<SyncResponse>('POST', agentPath(agentId, 'sync'), protocol.SyncResponse, body, { timeoutMs, signal }),
-      ),
+      required(call<SyncResponse>('POST', agentPath(agentId, 'sync'), ANSWERS.sync, body, { timeoutMs, signal })),
 
     /** Resolves with true where something changed for this agent, false where the wait was in vain. */
     wait: async (agentId: string, rev: number, signal: AbortSignal): Promise<boolean> =>
-      (await call<WaitResponse>('GET', `${agentPath(agentId, 'wait')}?rev=${rev}`, protocol.WaitResponse, null, {
+      (await call<WaitResponse>('GET', `${agentPath(agentId, 'wait')}?rev=${rev}`, ANSWERS.wait, null, {
         timeoutMs: protocol.WAIT_MS_MAX + 10_000,
         signal,
       })) !== null,

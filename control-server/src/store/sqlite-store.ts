@@ -18,6 +18,7 @@ import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts
 import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
 import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
+import { createLiveCommands } from './live-commands.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -58,6 +59,9 @@ type Writing = {
 /** Writes a transaction; more would keep the first of them, and every other caller, waiting. */
 const BATCH_MAX = 1000
 
+/** What is kept of the file in memory: enough for the parts of every index that are in use. */
+const CACHE_KIB = 32 * 1024
+
 /** How long a due command about which nothing could be decided is left alone, so that the others get their turn. */
 const POSTPONE_MS = 60_000
 
@@ -78,6 +82,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     file: options.file,
     migrations: join(sqlDirectory, 'migrations'),
     nowMs: options.nowMs,
+    pragmas: { cache_size: -CACHE_KIB },
   })
   const sql = Object.fromEntries(
     readdirSync(sqlDirectory)
@@ -135,6 +140,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       })
       for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
+      live.forget()
       for (const { reject } of batch) reject(error)
       return
     }
@@ -149,33 +155,36 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     } catch (error) {
       // What ails the database ails all of them; after some of its errors there is no transaction any more.
       if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
+      live.forget()
       reject(error)
       return undefined
     }
   }
 
   /** As they are in the database: those that a decision leaves alone are not written again. */
-  const loaded = new WeakSet<Attempt>()
+  const stored = new WeakSet<Attempt>()
   const commandFrom = (row: Row, grantedTo: string | null = null): Command => {
+    if (row.attempt === 0) return commandOfRow(row, [])
     const attempts = all('attempt-live', {
       commandId: row.command_id,
       attempt: row.attempt,
       grantedAttempt: row.granted_attempt,
       agentId: grantedTo,
     }).map(attemptOfRow)
-    for (const attempt of attempts) loaded.add(attempt)
+    for (const attempt of attempts) stored.add(attempt)
     return commandOfRow(row, attempts)
   }
   const load = (commandId: string, grantedTo: string | null = null): Command | undefined => {
     const row = get('command-get', { commandId })
     return row && commandFrom(row, grantedTo)
   }
+  const live = createLiveCommands(() => all('command-live').map((row) => commandFrom(row)))
   const save = ({ command, entry }: Change, nowMs: number): void => {
     const row = rowOfCommand(command, policy)
     if (entry.from === null) run('command-insert', { ...row, ...submittedRowOf(command) })
-    else run('command-update', row)
-    for (const attempt of command.attempts)
-      if (!loaded.has(attempt)) saveAttempt(rowOfAttempt(command.commandId, attempt))
+    else if (run('command-update', row) === 0) throw new Error(`command ${command.commandId} is final`)
+    for (const attempt of command.attempts) if (!stored.has(attempt)) saveAttempt(command.commandId, attempt)
+    live.put(command)
     run('event-save', {
       ...entry,
       atMs: nowMs,
@@ -183,8 +192,12 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       detail: entry.detail === undefined ? null : JSON.stringify(entry.detail),
     })
   }
-  const saveAttempt = (row: Row): void => {
-    if (run('attempt-update', row) === 0) run('attempt-insert', row)
+  const saveAttempt = (commandId: string, attempt: Attempt): void => {
+    const row = rowOfAttempt(commandId, attempt)
+    // What a journal brings back was never offered.
+    const isNew = attempt.state === 'OFFERED' || run('attempt-update', row) === 0
+    if (isNew) run('attempt-insert', row)
+    stored.add(attempt)
   }
   const log = (type: string, nowMs: number, detail: unknown): void => {
     const nobody = { commandId: null, from: null, to: null, attempt: null, agentId: null }
@@ -294,7 +307,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     async transition(operation, commandId, nowMs, decide) {
       return write(operation, () => {
-        const command = load(commandId)
+        const command = live.get(commandId) ?? load(commandId)
         if (command === undefined) return { result: undefined, changes: [] }
         const decision = decide(command, server())
         if (decision.change !== null) save(decision.change, nowMs)
@@ -306,13 +319,11 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write(query.operation, () => {
         const row = get('agent-get', { agentId: query.agentId })
         const agent = row ? agentOfRow(row) : null
-        const ask = new Set(query.ask)
-        const owned = all('command-owned', { agentId: query.agentId }).map((each) =>
-          commandFrom(each, ask.has(each.command_id as string) ? query.agentId : null),
-        )
+        const owned = live.of(query.agentId)
         const asked = new Map(owned.map((command) => [command.commandId, command]))
-        for (const commandId of ask) {
-          const command = asked.get(commandId) ?? load(commandId, query.agentId)
+        for (const commandId of query.ask) {
+          const known = asked.get(commandId)
+          const command = known !== undefined && hasEveryGrant(known) ? known : load(commandId, query.agentId)
           if (command !== undefined) asked.set(commandId, command)
         }
         const decision = decide({ server: server(), agent, owned, asked, ready: ready() })
@@ -404,6 +415,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     log('recoveryEnded', nowMs, { missing })
   }
 }
+
+/** Otherwise attempts that were granted to an agent earlier may be missing. */
+const hasEveryGrant = ({ attempts, grantedCount }: Command): boolean =>
+  attempts.filter(({ grantedAtMs }) => grantedAtMs !== null).length === grantedCount
 
 const byUrgency = (a: Row, b: Row): number =>
   (b.priority as number) - (a.priority as number) || ((a.command_id as string) < (b.command_id as string) ? -1 : 1)

@@ -313,9 +313,11 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       const { store } = await open(t)
       const done = completedBy(waiting('a'))
       await store.submit(done, null)
-      const entry = { type: 'wrong', from: null, to: 'WAITING', attempt: null, agentId: null } as const
       const again = { ...done, status: 'PENDING', finishedAtMs: null } as Command
-      await t.rejects(store.transition('sync', 'a', 5, () => ({ change: { command: again, entry } })))
+      for (const from of [null, 'COMPLETED'] as const) {
+        const entry = { type: 'wrong', from, to: 'WAITING', attempt: null, agentId: null } as const
+        await t.rejects(store.transition('sync', 'a', 5, () => ({ change: { command: again, entry } })))
+      }
       t.match(await store.get('a'), { command: { status: 'COMPLETED' } })
     })
 
