@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Outcome } from '@agent-executor/protocol'
 import Database from 'better-sqlite3'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { type Entry, openJournal, type Write } from '../../src/journal/journal.ts'
 import { offer } from '../decide/fixtures/builders.ts'
@@ -95,6 +97,37 @@ t.test('an entry goes from accepted to acknowledged and keeps the offer and the 
   t.equal(phase(), 'ACKED')
   t.same(journal.open(), [])
   t.same(journal.outcome('c1.1'), OUTCOME, 'kept as a tombstone')
+})
+
+t.test('what is known of open entries is what is in the file, whatever was written before', async (t) => {
+  const dir = t.testdir()
+  const ids = ['a.1', 'b.1', 'b.2', 'c.1']
+  const step = fc.record({
+    id: fc.constantFrom(...ids),
+    type: fc.constantFrom('accept', 'start', 'finish', 'ack', 'reopen'),
+  })
+  const writeOf = ({ id, type }: { id: string; type: string }): Write => {
+    if (type === 'reopen') return { type, attemptId: id }
+    return type === 'accept' ? accept(id) : type === 'start' ? start(id) : type === 'finish' ? finish(id) : ack(id)
+  }
+  let journals = 0
+  fc.assert(
+    fc.property(fc.array(fc.array(step, { minLength: 1, maxLength: 4 }), { maxLength: 20 }), (commits) => {
+      const folder = join(dir, String(++journals))
+      const journal = openAt(folder)
+      for (const steps of commits)
+        try {
+          journal.write(steps.map(writeOf))
+        } catch {
+          // Refused as a whole: nothing of it may be known.
+        }
+      const known = { open: journal.open(), entries: ids.map((id) => journal.get(id)) }
+      journal.close()
+      const { open, entries } = stateOf(folder, ids)
+      assert.deepEqual(known, { open, entries })
+    }),
+    { numRuns: 100 },
+  )
 })
 
 t.test('phases only go forward', async (t) => {

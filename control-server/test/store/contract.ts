@@ -357,6 +357,91 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
     },
   )
 
+  t.test('writes that arrive together', async (t) => {
+    const wanting = { want: { DELAY: 10 } }
+    const wrong = { type: 'wrong', from: 'COMPLETED', to: 'WAITING', attempt: null, agentId: null } as const
+
+    t.test('share one commit, and one that fails leaves the others alone', async (t) => {
+      const told: string[][] = []
+      const onCommit = (changes: readonly Change[]) => void told.push(changes.map(({ command }) => command.commandId))
+      const { store, reopen } = await open(t, { onCommit })
+      await store.submit(completedBy(waiting('final')), null)
+      const fault = new Error('a fault in decide')
+      const together = await Promise.allSettled([
+        store.submit(waiting('a'), { key: 'k', bodySha256: 'h' }),
+        store.transition('cancel', 'a', 5, () => {
+          throw fault
+        }),
+        store.lease(query('x', wanting), (turn) => {
+          const moved = transition(turn.ready[0] as Command, offer('x', 9), policy)
+          if (!moved.ok) throw new Error('not offered')
+          const again = { ...completedBy(waiting('final')), status: 'PENDING', finishedAtMs: null } as Command
+          return answering(turn, { changes: [moved, { command: again, entry: wrong }] })
+        }),
+        store.submit(waiting('b'), { key: 'k', bodySha256: 'h' }),
+        store.submit(waiting('c'), null),
+      ])
+      t.match(together, [
+        { status: 'fulfilled', value: { outcome: 'created' } },
+        { status: 'rejected', reason: fault },
+        { status: 'rejected', reason: { message: 'command final is final' } },
+        { status: 'fulfilled', value: { outcome: 'replayed', command: { commandId: 'a' } } },
+        { status: 'fulfilled', value: { outcome: 'created' } },
+      ])
+      t.same(told, [['final'], ['a', 'c']])
+      const turn = (await store.lease(query('x', wanting), (turn) => answering(turn, {}))).answer
+      t.same(turn.owned, [], 'what was undone is not remembered')
+      t.same(
+        turn.ready.map(({ commandId, attempts }) => [commandId, attempts.length]),
+        [
+          ['a', 0],
+          ['c', 0],
+        ],
+      )
+      t.match((await (await reopen()).get('a'))?.command, { status: 'PENDING' })
+    })
+
+    t.test('are seen by those after them', async (t) => {
+      const { store } = await open(t)
+      const [, , leased] = await Promise.all([
+        store.submit(waiting('a'), null),
+        move(store, 'a', offer('x', 5)),
+        store.lease(query('x'), (turn) => answering(turn, {})),
+        move(store, 'a', { type: 'cancel', nowMs: 6, reason: 'stop' }),
+      ])
+      t.match(leased.answer.owned, [{ commandId: 'a', attempts: [{ number: 1, state: 'OFFERED' }] }])
+      t.match(await store.get('a'), { command: { status: 'CANCELLED' } })
+      const { answer } = await store.lease(query('x'), (turn) => answering(turn, {}))
+      t.same(answer.owned, [])
+    })
+
+    t.test('that are killed half-way leave nothing behind', async (t) => {
+      const crashPoint = (name: string) => {
+        if (name === 'batch.half-written') throw new Error('killed here')
+      }
+      const { store, reopen } = await open(t, { crashPoint })
+      await store.submit(waiting('alone'), null)
+      const together = await Promise.allSettled(['a', 'b', 'c'].map((id) => store.submit(waiting(id), null)))
+      t.match(
+        together,
+        Array.from({ length: 3 }, () => ({ status: 'rejected', reason: { message: 'killed here' } })),
+      )
+      const again = await reopen()
+      t.same(
+        (await again.list(everything)).map(({ commandId }) => commandId),
+        ['alone'],
+      )
+    })
+
+    t.test('and have not been answered when the store is closed are stored', async (t) => {
+      const { store, reopen } = await open(t)
+      const submitted = store.submit(waiting('a'), null)
+      const again = await reopen()
+      t.match(await submitted, { outcome: 'created' })
+      t.match(await again.get('a'), { command: { commandId: 'a' } })
+    })
+  })
+
   t.test('lease', async (t) => {
     const seen = async (store: Store, change: Partial<LeaseQuery> = {}): Promise<Turn> =>
       (await store.lease(query('x', change), (turn) => answering(turn, {}))).answer
