@@ -299,6 +299,48 @@ t.test('an outcome that the journal refuses for a while is kept, and the effect 
   await until('it is acknowledged', () => journal.get('c1.1')?.phase === 'ACKED')
 })
 
+t.test('outcomes that come together', async (t) => {
+  const ids = ['c1.1', 'c2.1', 'c3.1']
+  const together = async (t: Test, lifeOptions: LifeOptions) => {
+    const server = await fakeControlServer(t)
+    server.script.sync = (request) =>
+      request.held.length === 0 ? offering(...ids.map((id) => offer(id)))(request) : {}
+    const life = live(t, server, lifeOptions)
+    await until('all effects have begun', () => life.http.begun.length === ids.length)
+    for (const id of ids) life.http.end(id)
+    return life
+  }
+
+  t.test('share one commit', async (t) => {
+    const commits: string[][] = []
+    const { journal } = await together(t, {
+      journal: failing((writes) => {
+        const finished = writes.flatMap((write) => (write.type === 'finish' ? [write.attemptId] : []))
+        if (finished.length > 0) commits.push(finished)
+        return false
+      }),
+    })
+    await until('they are acknowledged', () => ids.every((id) => journal.get(id)?.phase === 'ACKED'))
+    t.same(commits, [ids])
+  })
+
+  t.test('do not wait for one among them that the journal refuses', async (t) => {
+    let refused = true
+    const { journal } = await together(t, {
+      journal: failing(
+        (writes) =>
+          refused &&
+          writes.some((write) => write.type === 'finish' && write.attemptId === 'c2.1') &&
+          'SQLITE_CONSTRAINT',
+      ),
+    })
+    await until('the others are acknowledged', () => ['c1.1', 'c3.1'].every((id) => journal.get(id)?.phase === 'ACKED'))
+    t.equal(journal.get('c2.1')?.phase, 'STARTED')
+    refused = false
+    await until('it is acknowledged too', () => journal.get('c2.1')?.phase === 'ACKED')
+  })
+})
+
 t.test('with a full disk', async (t) => {
   t.test('nothing new is taken and outcomes are still reported; when there is room again, work goes on', async (t) => {
     let full = false
