@@ -36,6 +36,8 @@ export type SqliteStoreOptions = {
   /** Called inside the transaction right before its commit and right after it, for crash tests. */
   crashPoint?: (name: `${Operation}.before-commit` | `${Operation}.after-commit`) => void
   onCommit?: CommitListener
+  /** What one page of a list may look at. */
+  listMax?: ListMax
   /**
    * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
    * nothing this process believes about the file can be trusted any more.
@@ -44,6 +46,14 @@ export type SqliteStoreOptions = {
 }
 
 type Row = Record<string, unknown>
+
+/** Rows, and bytes of what was submitted and of results, the row that passes the limit included. */
+export type ListMax = { rows: number; bytes: number }
+
+/** About 10 ms, in which the server does nothing else (docs/adr/0010). */
+const LIST_MAX: ListMax = { rows: 2000, bytes: 4_194_304 }
+/** Sorts after all of `Id`. */
+const AFTER_EVERY_ID = '~'
 
 /** How long a due command about which nothing could be decided is left alone, so that the others get their turn. */
 const POSTPONE_MS = 60_000
@@ -60,7 +70,7 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
   }) as string
 
 export function openSqliteStore(options: SqliteStoreOptions): Store {
-  const { policy, crashPoint = () => {}, onCommit = () => {} } = options
+  const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
   const db: Database.Database = openSqliteFile({
     file: options.file,
     migrations: join(sqlDirectory, 'migrations'),
@@ -194,11 +204,22 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return command && { command, attempts: all('attempt-list', { commandId }).map(attemptOfRow) }
     },
 
-    async list(query) {
+    async list({ cursor, limit, statuses, types, ...filters }) {
       const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
-      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map((row) =>
-        commandFrom(row),
-      )
+      const isOpen = statuses?.every((status) => status === 'PENDING' || status === 'RUNNING') ?? false
+      const parameters = {
+        ...filters,
+        statuses: array(statuses),
+        types: array(types),
+        before: cursor ?? AFTER_EVERY_ID,
+        // One more than is looked at tells whether there is a next page.
+        limit: listMax.rows + 1,
+        every: isOpen ? 0 : 1,
+        pending: isOpen && statuses?.includes('PENDING') ? 1 : 0,
+        running: isOpen && statuses?.includes('RUNNING') ? 1 : 0,
+      }
+      const page = guarded(() => firstPage(statement('command-list').iterate(parameters), limit, listMax))
+      return { commands: page.ids.flatMap((commandId) => load(commandId) ?? []), cursor: page.cursor }
     },
 
     async events(commandId) {
@@ -348,6 +369,23 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     run('server-save', { epoch: server().epoch, recovering: 0 })
     log('recoveryEnded', nowMs, { missing })
   }
+}
+
+/** What is found until the page is full or the rows have cost enough, and where the next page goes on. */
+const firstPage = (rows: Iterable<Row>, limit: number, max: ListMax): { ids: string[]; cursor: string | null } => {
+  const ids: string[] = []
+  let last: string | null = null
+  let seen = 0
+  let bytes = 0
+  for (const row of rows) {
+    if (seen === max.rows || bytes >= max.bytes || (ids.length === limit && row.found === 1))
+      return { ids, cursor: last }
+    last = row.command_id as string
+    seen += 1
+    bytes += row.bytes as number
+    if (row.found === 1) ids.push(last)
+  }
+  return { ids, cursor: null }
 }
 
 const byUrgency = (a: Row, b: Row): number =>

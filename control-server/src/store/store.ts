@@ -47,7 +47,7 @@ export type LeaseQuery = {
 }
 
 export type ListQuery = {
-  /** Id of the last command of the page before. */
+  /** As the page before answered it; null = from the newest. */
   cursor: string | null
   limit: number
   statuses: readonly string[] | null
@@ -99,8 +99,11 @@ export interface Store {
 
   /** A command with its attempts, oldest first (the newest 1,000); undefined where there is none. */
   get(commandId: string): Promise<{ command: Command; attempts: Attempt[] } | undefined>
-  /** Newest first; fewer than `limit` only at the end. */
-  list(query: ListQuery): Promise<Command[]>
+  /**
+   * Newest first. A page looks at a bounded number of commands, so that it may have fewer than `limit`, or none: the list
+   * goes on after `cursor`, the last that was looked at, until that is null.
+   */
+  list(query: ListQuery): Promise<{ commands: Command[]; cursor: string | null }>
   events(commandId: string): Promise<LoggedEvent[]>
   evidence(commandId: string): Promise<KeptEvidence[]>
   agents(): Promise<{ agent: Agent; load: AgentLoad }[]>

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { type AppOptions, buildApp } from '../../src/app.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
-import { openSqliteStore } from '../../src/store/sqlite-store.ts'
+import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { createWakeups } from '../../src/wakeups.ts'
 
 const POLICY = { offerMs: 30_000, lostGraceMs: 1_800_000, poisonAfter: 3 }
@@ -25,7 +25,11 @@ export type Answer = { status: number; headers: Headers; text: string; body: unk
 
 export async function startServer(
   t: Test,
-  { limits, ...options }: { limits?: Partial<typeof LIMITS> } & Partial<Pick<AppOptions, 'hosts' | 'arrival'>> = {},
+  {
+    limits,
+    listMax,
+    ...options
+  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax } & Partial<Pick<AppOptions, 'hosts' | 'arrival'>> = {},
 ) {
   const clock = { nowMs: Date.now() }
   const nowMs = () => clock.nowMs
@@ -37,6 +41,7 @@ export async function startServer(
     nowMs: nowMs(),
     newEpoch: randomUUID(),
     onCommit: wakeups.changed,
+    ...(listMax === undefined ? {} : { listMax }),
     onFatal: (error) => {
       throw error
     },
@@ -132,8 +137,15 @@ export async function startServer(
     },
 
     async countCommands(): Promise<number> {
-      const everything = { cursor: null, statuses: null, types: null, agentId: null, label: null, text: null }
-      return (await store.list({ ...everything, limit: 100_000, createdFromMs: null, createdToMs: null })).length
+      const filters = { statuses: null, types: null, agentId: null, label: null, text: null }
+      const everything = { ...filters, limit: 1000, createdFromMs: null, createdToMs: null }
+      let count = 0
+      for (let cursor: string | null | undefined; cursor !== null; ) {
+        const page = await store.list({ ...everything, cursor: cursor ?? null })
+        count += page.commands.length
+        cursor = page.cursor
+      }
+      return count
     },
   }
 }

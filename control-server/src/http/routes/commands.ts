@@ -126,8 +126,8 @@ export function commandRoutes(app: App, context: Context): void {
       const { query } = request
       const limit = query.limit ?? PAGE_MAX
       const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
-      const found = await store.list({
-        limit: limit + 1,
+      const { commands, cursor } = await store.list({
+        limit,
         cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
         statuses: names(query.status),
         types: names(query.type),
@@ -139,9 +139,8 @@ export function commandRoutes(app: App, context: Context): void {
       } satisfies ListQuery)
       const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
       const now = nowMs()
-      const items = found.slice(0, limit).map((command) => pick(commandRecord(command, command.attempts, now), fields))
-      const last = found.length > limit ? found[limit - 1]?.commandId : undefined
-      const nextCursor = last === undefined ? null : Buffer.from(last).toString('base64url')
+      const items = commands.map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      const nextCursor = cursor === null ? null : Buffer.from(cursor).toString('base64url')
       if (nextCursor !== null) {
         const next = new URLSearchParams({
           ...(query as Record<string, string>),
