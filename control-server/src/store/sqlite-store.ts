@@ -51,7 +51,7 @@ type Row = Record<string, unknown>
 export type ListMax = { rows: number; bytes: number }
 
 /** About 10 ms, in which the server does nothing else (docs/adr/0010). */
-const LIST_MAX: ListMax = { rows: 2000, bytes: 4_194_304 }
+const LIST_MAX: ListMax = { rows: 2000, bytes: 2_097_152 }
 /** Sorts after all of `Id`. */
 const AFTER_EVERY_ID = '~'
 

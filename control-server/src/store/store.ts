@@ -60,6 +60,9 @@ export type ListQuery = {
   text: string | null
 }
 
+/** `cursor` is the last command that was looked at, from where the list goes on; null = the list has ended. */
+export type Page = { commands: Command[]; cursor: string | null }
+
 export type LoggedEvent = {
   seq: number
   atMs: number
@@ -99,11 +102,8 @@ export interface Store {
 
   /** A command with its attempts, oldest first (the newest 1,000); undefined where there is none. */
   get(commandId: string): Promise<{ command: Command; attempts: Attempt[] } | undefined>
-  /**
-   * Newest first. A page looks at a bounded number of commands, so that it may have fewer than `limit`, or none: the list
-   * goes on after `cursor`, the last that was looked at, until that is null.
-   */
-  list(query: ListQuery): Promise<{ commands: Command[]; cursor: string | null }>
+  /** Newest first. A page looks at a bounded number of commands: it may have fewer than `limit`, and even none, before the end. */
+  list(query: ListQuery): Promise<Page>
   events(commandId: string): Promise<LoggedEvent[]>
   evidence(commandId: string): Promise<KeptEvidence[]>
   agents(): Promise<{ agent: Agent; load: AgentLoad }[]>

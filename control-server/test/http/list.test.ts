@@ -121,6 +121,22 @@ t.test('the list with a bound', async (t) => {
   })
 })
 
+t.test('a page of hundreds is whole, though it is read in slices', async (t) => {
+  const server = await startServer(t)
+  for (let index = 0; index < 500; index += 1) await server.store.submit(commandAt(index), null)
+  for (const [query, lengths] of [
+    [{ limit: '450' }, [450, 50]],
+    [{ limit: '500' }, [500]],
+    [{ limit: '250', type: 'DELAY' }, [250, 83]],
+  ] as const) {
+    const pages = await pagesOf(server, new URLSearchParams(query))
+    t.same(
+      pages.map(({ items }) => items.length),
+      lengths,
+    )
+  }
+})
+
 t.test('large commands count by their bytes, and each page has at least one', async (t) => {
   const server = await startServer(t, { listMax: { rows: 100, bytes: 50_000 } })
   for (let index = 0; index < 5; index += 1)

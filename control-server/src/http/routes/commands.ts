@@ -1,4 +1,5 @@
 /** Submit, read, list, cancel. */
+import { setImmediate } from 'node:timers/promises'
 import {
   COMMAND_FIELDS,
   COMMAND_STATUSES,
@@ -12,11 +13,11 @@ import {
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import { Type } from 'typebox'
-import { newestAttempt } from '../../lifecycle/command.ts'
+import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
-import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
+import type { IdempotencyKey, ListQuery, Page } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError } from '../errors.ts'
 
@@ -28,6 +29,8 @@ const Names = (values: readonly string[]) =>
 
 const Fields = Type.Optional(Names(COMMAND_FIELDS))
 const PAGE_MAX = 1000
+/** About 10 ms of reading. */
+const SLICE_MAX = 200
 
 const ListParameters = Type.Object(
   {
@@ -106,6 +109,20 @@ export function commandRoutes(app: App, context: Context): void {
     },
   )
 
+  /** A large page is read in slices, so that other requests get their turn between them. */
+  const listed = async (query: ListQuery): Promise<Page> => {
+    const commands: Command[] = []
+    for (let { cursor } = query; ; ) {
+      const limit = Math.min(SLICE_MAX, query.limit - commands.length)
+      const slice = await store.list({ ...query, cursor, limit })
+      commands.push(...slice.commands)
+      cursor = slice.cursor
+      const isWhole = slice.commands.length < limit || commands.length === query.limit
+      if (cursor === null || isWhole) return { commands, cursor }
+      await setImmediate()
+    }
+  }
+
   app.get(
     '/commands',
     {
@@ -126,7 +143,7 @@ export function commandRoutes(app: App, context: Context): void {
       const { query } = request
       const limit = query.limit ?? PAGE_MAX
       const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
-      const { commands, cursor } = await store.list({
+      const { commands, cursor } = await listed({
         limit,
         cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
         statuses: names(query.status),
@@ -136,7 +153,7 @@ export function commandRoutes(app: App, context: Context): void {
         createdFromMs: timeOf('createdFrom', query.createdFrom),
         createdToMs: timeOf('createdTo', query.createdTo),
         text: query.text ?? null,
-      } satisfies ListQuery)
+      })
       const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
       const now = nowMs()
       const items = commands.map((command) => pick(commandRecord(command, command.attempts, now), fields))
