@@ -16,6 +16,7 @@ import type Database from 'better-sqlite3'
 import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts'
 import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
 import { laneOf, parseLane } from '../lifecycle/matching.ts'
+import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import {
   type CommitListener,
@@ -36,6 +37,8 @@ export type SqliteStoreOptions = {
   /** Called inside the transaction right before its commit and right after it, for crash tests. */
   crashPoint?: (name: `${Operation}.before-commit` | `${Operation}.after-commit`) => void
   onCommit?: CommitListener
+  /** How many commands may be PENDING before submissions are refused; no limit where absent. */
+  queueMax?: number
   /** What one page of a list may look at. */
   listMax?: ListMax
   /**
@@ -71,6 +74,7 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
 
 export function openSqliteStore(options: SqliteStoreOptions): Store {
   const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
+  const { queueMax = Number.POSITIVE_INFINITY } = options
   const db: Database.Database = openSqliteFile({
     file: options.file,
     migrations: join(sqlDirectory, 'migrations'),
@@ -103,13 +107,24 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   if (get('server-get') === undefined) run('server-save', { epoch: options.newEpoch, recovering: 0 })
 
+  /** PENDING commands, those written and not yet committed included. */
+  let depth = get('command-pending')?.depth as number
+
   /** One write transaction; the commit is durable when this returns, and only then are the changes told. */
   const write = <Result>(operation: Operation, body: () => { result: Result; changes: readonly Change[] }): Result => {
-    const done = inTransaction(() => {
-      const written = body()
-      crashPoint(`${operation}.before-commit`)
-      return written
-    })
+    const depthBefore = depth
+    let done: ReturnType<typeof body>
+    try {
+      done = inTransaction(() => {
+        const written = body()
+        depth = depthAfter(depth, written.changes)
+        crashPoint(`${operation}.before-commit`)
+        return written
+      })
+    } catch (error) {
+      depth = depthBefore
+      throw error
+    }
     crashPoint(`${operation}.after-commit`)
     if (done.changes.length > 0) onCommit(done.changes, currentRev())
     return done.result
@@ -186,6 +201,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write<Submitted>('submit', () => {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
+        if (depth >= queueMax) return { result: { outcome: 'full' }, changes: [] }
         if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }

@@ -31,6 +31,8 @@ export type Submitted =
   | { outcome: 'created' | 'replayed'; command: Command }
   /** The key was used with another body. */
   | { outcome: 'conflict'; commandId: string }
+  /** As many commands are PENDING as may be. */
+  | { outcome: 'full' }
 
 /** `key` and the fingerprint of the body it came with. */
 export type IdempotencyKey = { key: string; bodySha256: string }
@@ -92,8 +94,8 @@ export interface Store {
 
   /**
    * Stores a new command, and its idempotency key where there is one, in one transaction. Where the key exists nothing
-   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`. Rejects where the id
-   * of the command exists.
+   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`; a new one is `full`
+   * where there is no place for it. Rejects where the id of the command exists.
    */
   submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
 

@@ -18,6 +18,7 @@ const LIMITS = {
   bodyBytesMax: 1_048_576,
   syncBytesMax: 33_554_432,
   resultBytesMax: 1_048_576,
+  inFlightBytesMax: 67_108_864,
 }
 
 export type Server = Awaited<ReturnType<typeof startServer>>
@@ -28,8 +29,11 @@ export async function startServer(
   {
     limits,
     listMax,
+    queueMax,
     ...options
-  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax } & Partial<Pick<AppOptions, 'hosts' | 'arrival'>> = {},
+  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax; queueMax?: number } & Partial<
+    Pick<AppOptions, 'hosts' | 'arrival'>
+  > = {},
 ) {
   const clock = { nowMs: Date.now() }
   const nowMs = () => clock.nowMs
@@ -42,6 +46,7 @@ export async function startServer(
     newEpoch: randomUUID(),
     onCommit: wakeups.changed,
     ...(listMax === undefined ? {} : { listMax }),
+    ...(queueMax === undefined ? {} : { queueMax }),
     onFatal: (error) => {
       throw error
     },

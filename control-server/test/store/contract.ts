@@ -111,7 +111,7 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       )
       t.equal(submitted.filter(({ outcome }) => outcome === 'created').length, 1)
       t.equal(submitted.filter(({ outcome }) => outcome === 'replayed').length, 99)
-      const ids = submitted.map((each) => (each.outcome === 'conflict' ? '' : each.command.commandId))
+      const ids = submitted.map((each) => ('command' in each ? each.command.commandId : ''))
       t.equal(new Set(ids).size, 1)
       t.equal((await store.list(everything)).commands.length, 1)
     })

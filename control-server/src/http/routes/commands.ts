@@ -19,7 +19,8 @@ import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
 import type { IdempotencyKey, ListQuery, Page } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError, RETRY_LATER } from '../errors.ts'
+import { createInFlight } from '../in-flight.ts'
 
 export const CommandIdParams = Type.Object({ commandId: Id })
 
@@ -83,6 +84,7 @@ export function commandRoutes(app: App, context: Context): void {
   app.post(
     '/commands',
     {
+      ...createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax),
       bodyLimit: limits.bodyBytesMax,
       schema: { body: submissionSchema(limits), response: { 201: CommandRecord } },
     },
@@ -99,6 +101,7 @@ export function commandRoutes(app: App, context: Context): void {
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
+      if (submitted.outcome === 'full') throw new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
       const { commandId, type } = submitted.command
       if (submitted.outcome === 'replayed') reply.header('idempotent-replayed', 'true')
       request.log.info({ commandId, type, replayed: submitted.outcome === 'replayed' }, 'command submitted')
