@@ -33,6 +33,9 @@ type Untold = { text: string; lane: Lane; count: number; newestAt: number }
 /** Lanes are made of what clients send, so they are not remembered without end. */
 const UNTOLD_LANES_MAX = 100
 
+/** `leave` is for a connection that is gone. */
+export type Wait = { changed: Promise<boolean>; leave: () => void }
+
 export type Wakeups = ReturnType<typeof createWakeups>
 
 export function createWakeups() {
@@ -187,29 +190,30 @@ export function createWakeups() {
       for (const command of latest.values()) if (isReady(command)) offer(laneOf(command))
     },
 
-    /** Resolves with true as soon as something changed for the agent, with false after `waitMs` or when `signal` aborts. */
-    wait(agentId: string, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    /** `changed` resolves with true as soon as something changed for the agent, with false after `waitMs`, or by `leave`. */
+    wait(agentId: string, waitMs: number): Wait {
       presences.get(agentId)?.wake?.(false)
       const presence = presenceOf(agentId)
-      if (isTold(presence) || closed || signal.aborted) {
+      if (isTold(presence) || closed) {
         forgetStranger(agentId)
-        return Promise.resolve(isTold(presence))
+        return { changed: Promise.resolve(isTold(presence)), leave() {} }
       }
-      return new Promise((resolve) => {
+      let leave = () => {}
+      const changed = new Promise<boolean>((resolve) => {
         const done = (changed: boolean) => {
+          if (presence.wake !== done) return
           clearTimeout(timer)
-          signal.removeEventListener('abort', aborted)
-          if (presence.wake === done) presence.wake = null
+          presence.wake = null
           leaveLines(presence)
           forgetStranger(agentId)
           resolve(changed)
         }
-        const aborted = () => done(false)
         const timer = setTimeout(done, waitMs, false)
-        signal.addEventListener('abort', aborted)
+        leave = () => done(false)
         presence.wake = done
         lineUp(presence)
       })
+      return { changed, leave }
     },
 
     /** Lets every waiting agent go; later waits answer at once. */

@@ -9,7 +9,6 @@ import { createWakeups, type Wakeups } from '../src/wakeups.ts'
 import { agent, type CommandOptions, offered, policy, running, waiting } from './lifecycle/builders.ts'
 
 const LONG_MS = 60_000
-const signal = new AbortController().signal
 
 const submitted = (commandId: string, options: CommandOptions = {}): Change => ({
   command: waiting(commandId, options),
@@ -31,11 +30,11 @@ const idle = (
   wakeups.synced(agent(agentId, change), want, wakeups.syncing(agentId))
   return waits(wakeups, agentId)
 }
-const waits = (wakeups: Wakeups, agentId: string, abort = signal) => {
-  const waiting: { told: boolean | null; over: Promise<boolean> } = { told: null, over: Promise.resolve(false) }
-  waiting.over = wakeups.wait(agentId, LONG_MS, abort).then((told) => {
+const waits = (wakeups: Wakeups, agentId: string) => {
+  const { changed, leave } = wakeups.wait(agentId, LONG_MS)
+  const waiting = { told: null as boolean | null, over: changed, leave }
+  void changed.then((told) => {
     waiting.told = told
-    return told
   })
   return waiting
 }
@@ -178,12 +177,10 @@ t.test('a second wait of the same agent lets the first go', async (t) => {
 
 t.test('a wait ends with false after its time, and when its connection is gone', async (t) => {
   const wakeups = createWakeups()
-  t.equal(await wakeups.wait('x', 1, signal), false)
-  const gone = new AbortController()
-  const x = waits(wakeups, 'x', gone.signal)
-  gone.abort()
+  t.equal(await wakeups.wait('x', 1).changed, false)
+  const x = idle(wakeups, 'x')
+  x.leave()
   t.equal(await x.over, false)
-  t.equal(await wakeups.wait('x', LONG_MS, AbortSignal.abort()), false)
   const y = idle(wakeups, 'y')
   wakeups.changed([submitted('a')])
   t.equal(await y.over, true, 'who does not wait any more takes no wake-up from those who do')
@@ -194,7 +191,7 @@ t.test('close lets all go, and nobody waits after it', async (t) => {
   const agents = [idle(wakeups, 'x'), idle(wakeups, 'y')]
   wakeups.close()
   t.same(await Promise.all(agents.map(({ over }) => over)), [false, false])
-  t.equal(await wakeups.wait('x', LONG_MS, signal), false)
+  t.equal(await wakeups.wait('x', LONG_MS).changed, false)
 })
 
 t.test('ten thousand wait, and each command wakes one of them, in turn', async (t) => {
@@ -318,7 +315,6 @@ const createPlant = () => {
     begunAt: null as number | null,
     unmet: null as Record<string, number> | null,
     wait: null as ReturnType<typeof waits> | null,
-    gone: new AbortController(),
     /** What a wait has told, and no sync has answered since. */
     told: false,
   }))
@@ -362,8 +358,7 @@ const createPlant = () => {
     },
     wait(member) {
       if (member.wait !== null || member.told) return
-      member.gone = new AbortController()
-      const wait = waits(wakeups, member.agent.agentId, member.gone.signal)
+      const wait = waits(wakeups, member.agent.agentId)
       member.wait = wait
       void wait.over.then((told) => {
         member.wait = null
@@ -371,7 +366,7 @@ const createPlant = () => {
       })
     },
     leave(member) {
-      member.gone.abort()
+      member.wait?.leave()
     },
     /** A run has ended, and the agent says so at once. */
     free(member) {

@@ -68,8 +68,8 @@ export async function startServer(
       ...wakeups,
       wait(...parameters) {
         const wait = wakeups.wait(...parameters)
-        waiting.add(wait)
-        void wait.then(() => waiting.delete(wait))
+        waiting.add(wait.changed)
+        void wait.changed.then(() => waiting.delete(wait.changed))
         return wait
       },
     },

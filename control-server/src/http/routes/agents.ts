@@ -148,10 +148,10 @@ export function agentRoutes(app: App, context: Context): void {
       },
     },
     async (request, reply) => {
-      const gone = new AbortController()
-      reply.raw.once('close', () => gone.abort())
       const waitMs = Math.min(WAIT_MS_MAX, request.query.timeoutMs ?? WAIT_MS_MAX)
-      const changed = await wakeups.wait(request.params.agentId, waitMs, gone.signal)
+      const wait = wakeups.wait(request.params.agentId, waitMs)
+      reply.raw.once('close', wait.leave)
+      const changed = await wait.changed
       reply.header('cache-control', 'no-store')
       if (!changed) return reply.status(204).send(null)
       return { rev: (await store.serverState()).rev }
