@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { App, Context } from './http/context.ts'
-import { ApiError, installErrors } from './http/errors.ts'
+import { ApiError, installErrors, RETRY_LATER } from './http/errors.ts'
 import { installHostCheck } from './http/host-check.ts'
 import { installJsonBody } from './http/json-body.ts'
 import { answerClientError, installRawAnswers } from './http/raw-errors.ts'
@@ -65,7 +65,7 @@ export function buildApp(options: AppOptions): App {
     reply.header('x-request-id', request.id)
     const isProbe = request.routeOptions.url === '/readyz' || request.routeOptions.url === '/livez'
     if (options.stopping.aborted && !isProbe)
-      throw new ApiError('SHUTTING_DOWN', undefined, { headers: { 'retry-after': '2', connection: 'close' } })
+      throw new ApiError('SHUTTING_DOWN', undefined, { headers: { ...RETRY_LATER, connection: 'close' } })
   })
 
   // A connection that is kept alive would keep the stopping server waiting for its next request.

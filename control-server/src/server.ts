@@ -108,6 +108,7 @@ const store = (() => {
     return openSqliteStore({
       file,
       policy,
+      queueMax: settings.queueMax,
       nowMs: nowMs(),
       newEpoch: newId(),
       crashPoint: crashPoints.at,

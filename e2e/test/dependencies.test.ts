@@ -63,7 +63,7 @@ const RULES: readonly Rule[] = [
         'ajv-formats',
         'secure-json-parse',
       ],
-      ...['node:http', 'node:net'],
+      ...['node:http', 'node:net', 'node:timers/promises'],
     ],
     types: ['control-server/src/wakeups.ts'],
     never: /sqlite/,

@@ -38,10 +38,12 @@ export const API_ERRORS = {
     'This Idempotency-Key was used with another body; `details` names the existing command.',
   ],
   PROTOCOL_UNSUPPORTED: [426, 'Agent and server have no protocol version in common.'],
+  QUEUE_FULL: [429, 'As many commands are PENDING as the server takes (QUEUE_MAX); nothing was stored, try again.'],
   HEADERS_TOO_LARGE: [431, 'The request headers are larger than 16 KiB.'],
   INTERNAL: [500, 'A fault of the server; its log has the details under the requestId.'],
   STORE_BUSY: [503, 'The database did not answer in time; nothing was changed, try again.'],
   NO_SPACE: [503, 'The disk of the server is full; nothing was changed, try again.'],
+  OVERLOADED: [503, 'Too many submissions are under way; nothing was stored, try again.'],
   SHUTTING_DOWN: [503, 'The server is stopping; try again.'],
 } as const satisfies Record<string, readonly [statusCode: number, meaning: string]>
 

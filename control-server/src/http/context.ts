@@ -14,6 +14,7 @@ export type Limits = {
   bodyBytesMax: number
   syncBytesMax: number
   resultBytesMax: number
+  inFlightBytesMax: number
 }
 
 export type Context = {

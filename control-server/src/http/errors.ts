@@ -48,8 +48,8 @@ const DETAILS_MAX = 20
 /** Messages and paths hold what the caller sent, which may be a key of a megabyte. */
 const CHARACTERS_MAX = 500
 const shortened = (text: string): string => text.slice(0, CHARACTERS_MAX)
-/** A client that finds the server busy should come back after this. */
-const RETRY_AFTER_S = '2'
+/** A client that finds the server busy should come back after so many seconds. */
+export const RETRY_LATER = { 'retry-after': '2' }
 
 export const errorBody = (code: ApiErrorCode, message: string, requestId: string, details?: Detail[]): ApiErrorBody => {
   const [statusCode] = API_ERRORS[code]
@@ -67,8 +67,7 @@ const shortDetail = ({ path, message }: Detail): Detail => ({ path: shortened(pa
 
 const toApiError = (error: FastifyError | Error): ApiError | null => {
   if (error instanceof ApiError) return error
-  if (error instanceof StoreUnavailableError)
-    return new ApiError(error.code, error.message, { headers: { 'retry-after': RETRY_AFTER_S } })
+  if (error instanceof StoreUnavailableError) return new ApiError(error.code, error.message, { headers: RETRY_LATER })
   if ('validation' in error && Array.isArray(error.validation)) {
     const details = validationDetails(error.validation, error.validationContext ?? 'body')
     const [first] = details

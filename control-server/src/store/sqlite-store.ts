@@ -17,6 +17,7 @@ import type Database from 'better-sqlite3'
 import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts'
 import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
 import { laneOf, parseLane } from '../lifecycle/matching.ts'
+import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import { createLiveCommands } from './live-commands.ts'
 import {
@@ -39,6 +40,10 @@ export type SqliteStoreOptions = {
   /** Called inside the transaction right before its commit and right after it, for crash tests. */
   crashPoint?: (name: CrashPoint) => void
   onCommit?: CommitListener
+  /** How many commands may be PENDING before submissions are refused; no limit where absent. */
+  queueMax?: number
+  /** What one page of a list may look at. */
+  listMax?: ListMax
   /**
    * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
    * nothing this process believes about the file can be trusted any more.
@@ -62,6 +67,14 @@ const BATCH_MAX = 1000
 /** What is kept of the file in memory: enough for the parts of every index that are in use. */
 const CACHE_KIB = 32 * 1024
 
+/** Rows, and bytes of what was submitted and of results, the row that passes the limit included. */
+export type ListMax = { rows: number; bytes: number }
+
+/** About 10 ms, in which the server does nothing else (docs/adr/0010). */
+const LIST_MAX: ListMax = { rows: 2000, bytes: 2_097_152 }
+/** Sorts after all of `Id`. */
+const AFTER_EVERY_ID = '~'
+
 /** How long a due command about which nothing could be decided is left alone, so that the others get their turn. */
 const POSTPONE_MS = 60_000
 
@@ -77,7 +90,8 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
   }) as string
 
 export function openSqliteStore(options: SqliteStoreOptions): Store {
-  const { policy, crashPoint = () => {}, onCommit = () => {} } = options
+  const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
+  const { queueMax = Number.POSITIVE_INFINITY } = options
   const db: Database.Database = openSqliteFile({
     file: options.file,
     migrations: join(sqlDirectory, 'migrations'),
@@ -121,10 +135,14 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const waiting: Writing[] = []
   const inSavepoint = db.transaction((body: Writing['body']) => body())
 
+  /** PENDING commands, those written and not yet committed included. */
+  let depth = get('command-pending')?.depth as number
+
   function commit(): void {
     const batch = waiting.splice(0, BATCH_MAX)
     if (batch.length === 0) return
     if (waiting.length > 0) setImmediate(commit)
+    const depthBefore = depth
     const written: { writing: Writing; result: unknown }[] = []
     const changes: Change[] = []
     try {
@@ -135,11 +153,13 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
           if (done === undefined) continue
           written.push({ writing, result: done.result })
           changes.push(...done.changes)
+          depth = depthAfter(depth, done.changes)
           crashPoint(`${writing.operation}.before-commit`)
         }
       })
       for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
+      depth = depthBefore
       live.forget()
       for (const { reject } of batch) reject(error)
       return
@@ -243,6 +263,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write<Submitted>('submit', () => {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
+        if (depth >= queueMax) return { result: { outcome: 'full' }, changes: [] }
         if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
@@ -261,11 +282,22 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return command && { command, attempts: all('attempt-list', { commandId }).map(attemptOfRow) }
     },
 
-    async list(query) {
+    async list({ cursor, limit, statuses, types, ...filters }) {
       const array = (values: readonly string[] | null) => (values === null ? null : JSON.stringify(values))
-      return all('command-list', { ...query, statuses: array(query.statuses), types: array(query.types) }).map((row) =>
-        commandFrom(row),
-      )
+      const isOpen = statuses?.every((status) => status === 'PENDING' || status === 'RUNNING') ?? false
+      const parameters = {
+        ...filters,
+        statuses: array(statuses),
+        types: array(types),
+        before: cursor ?? AFTER_EVERY_ID,
+        // One more than is looked at tells whether there is a next page.
+        limit: listMax.rows + 1,
+        every: isOpen ? 0 : 1,
+        pending: isOpen && statuses?.includes('PENDING') ? 1 : 0,
+        running: isOpen && statuses?.includes('RUNNING') ? 1 : 0,
+      }
+      const page = guarded(() => firstPage(statement('command-list').iterate(parameters), limit, listMax))
+      return { commands: page.ids.flatMap((commandId) => load(commandId) ?? []), cursor: page.cursor }
     },
 
     async events(commandId) {
@@ -419,6 +451,23 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 /** Otherwise attempts that were granted to an agent earlier may be missing. */
 const hasEveryGrant = ({ attempts, grantedCount }: Command): boolean =>
   attempts.filter(({ grantedAtMs }) => grantedAtMs !== null).length === grantedCount
+
+/** What is found until the page is full or the rows have cost enough, and where the next page goes on. */
+const firstPage = (rows: Iterable<Row>, limit: number, max: ListMax): { ids: string[]; cursor: string | null } => {
+  const ids: string[] = []
+  let last: string | null = null
+  let seen = 0
+  let bytes = 0
+  for (const row of rows) {
+    if (seen === max.rows || bytes >= max.bytes || (ids.length === limit && row.found === 1))
+      return { ids, cursor: last }
+    last = row.command_id as string
+    seen += 1
+    bytes += row.bytes as number
+    if (row.found === 1) ids.push(last)
+  }
+  return { ids, cursor: null }
+}
 
 const byUrgency = (a: Row, b: Row): number =>
   (b.priority as number) - (a.priority as number) || ((a.command_id as string) < (b.command_id as string) ? -1 : 1)

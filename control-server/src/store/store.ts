@@ -34,6 +34,8 @@ export type Submitted =
   | { outcome: 'created' | 'replayed'; command: Command }
   /** The key was used with another body. */
   | { outcome: 'conflict'; commandId: string }
+  /** As many commands are PENDING as may be. */
+  | { outcome: 'full' }
 
 /** `key` and the fingerprint of the body it came with. */
 export type IdempotencyKey = { key: string; bodySha256: string }
@@ -50,7 +52,7 @@ export type LeaseQuery = {
 }
 
 export type ListQuery = {
-  /** Id of the last command of the page before. */
+  /** As the page before answered it; null = from the newest. */
   cursor: string | null
   limit: number
   statuses: readonly string[] | null
@@ -62,6 +64,9 @@ export type ListQuery = {
   /** Searched in id, payload and metadata (names and values), without regard to case in ASCII. */
   text: string | null
 }
+
+/** `cursor` is the last command that was looked at, from where the list goes on; null = the list has ended. */
+export type Page = { commands: Command[]; cursor: string | null }
 
 export type LoggedEvent = {
   seq: number
@@ -92,8 +97,8 @@ export interface Store {
 
   /**
    * Stores a new command, and its idempotency key where there is one, in one transaction. Where the key exists nothing
-   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`. Rejects where the id
-   * of the command exists.
+   * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`; a new one is `full`
+   * where there is no place for it. Rejects where the id of the command exists.
    */
   submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
 
@@ -102,8 +107,8 @@ export interface Store {
 
   /** A command with its attempts, oldest first (the newest 1,000); undefined where there is none. */
   get(commandId: string): Promise<{ command: Command; attempts: Attempt[] } | undefined>
-  /** Newest first; fewer than `limit` only at the end. */
-  list(query: ListQuery): Promise<Command[]>
+  /** Newest first. A page looks at a bounded number of commands: it may have fewer than `limit`, and even none, before the end. */
+  list(query: ListQuery): Promise<Page>
   events(commandId: string): Promise<LoggedEvent[]>
   evidence(commandId: string): Promise<KeptEvidence[]>
   agents(): Promise<{ agent: Agent; load: AgentLoad }[]>

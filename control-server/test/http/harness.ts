@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { type AppOptions, buildApp } from '../../src/app.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
-import { openSqliteStore } from '../../src/store/sqlite-store.ts'
+import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { createWakeups } from '../../src/wakeups.ts'
 
 const POLICY = { offerMs: 30_000, lostGraceMs: 1_800_000, poisonAfter: 3 }
@@ -18,6 +18,7 @@ const LIMITS = {
   bodyBytesMax: 1_048_576,
   syncBytesMax: 33_554_432,
   resultBytesMax: 1_048_576,
+  inFlightBytesMax: 67_108_864,
 }
 
 export type Server = Awaited<ReturnType<typeof startServer>>
@@ -25,7 +26,14 @@ export type Answer = { status: number; headers: Headers; text: string; body: unk
 
 export async function startServer(
   t: Test,
-  { limits, ...options }: { limits?: Partial<typeof LIMITS> } & Partial<Pick<AppOptions, 'hosts' | 'arrival'>> = {},
+  {
+    limits,
+    listMax,
+    queueMax,
+    ...options
+  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax; queueMax?: number } & Partial<
+    Pick<AppOptions, 'hosts' | 'arrival'>
+  > = {},
 ) {
   const clock = { nowMs: Date.now() }
   const nowMs = () => clock.nowMs
@@ -37,6 +45,8 @@ export async function startServer(
     nowMs: nowMs(),
     newEpoch: randomUUID(),
     onCommit: wakeups.changed,
+    ...(listMax === undefined ? {} : { listMax }),
+    ...(queueMax === undefined ? {} : { queueMax }),
     onFatal: (error) => {
       throw error
     },
@@ -58,8 +68,8 @@ export async function startServer(
       ...wakeups,
       wait(...parameters) {
         const wait = wakeups.wait(...parameters)
-        waiting.add(wait)
-        void wait.then(() => waiting.delete(wait))
+        waiting.add(wait.changed)
+        void wait.changed.then(() => waiting.delete(wait.changed))
         return wait
       },
     },
@@ -132,8 +142,15 @@ export async function startServer(
     },
 
     async countCommands(): Promise<number> {
-      const everything = { cursor: null, statuses: null, types: null, agentId: null, label: null, text: null }
-      return (await store.list({ ...everything, limit: 100_000, createdFromMs: null, createdToMs: null })).length
+      const filters = { statuses: null, types: null, agentId: null, label: null, text: null }
+      const everything = { ...filters, limit: 1000, createdFromMs: null, createdToMs: null }
+      let count = 0
+      for (let cursor: string | null | undefined; cursor !== null; ) {
+        const page = await store.list({ ...everything, cursor: cursor ?? null })
+        count += page.commands.length
+        cursor = page.cursor
+      }
+      return count
     },
   }
 }

@@ -74,9 +74,9 @@ export function agentRoutes(app: App, context: Context): void {
         Object.entries(wanted).map(([type, count]) => [type, Math.min(count, OFFERS_MAX)]),
       )
       const now = nowMs()
-      wakeups.syncing(agentId)
+      const begunAt = wakeups.syncing(agentId)
       let synced: Agent | undefined
-      const { answer, rev } = await store.lease(
+      const decided = store.lease(
         {
           operation: 'sync',
           agentId,
@@ -103,12 +103,16 @@ export function agentRoutes(app: App, context: Context): void {
           return decision
         },
       )
+      const { answer, rev } = await decided.catch((error: unknown) => {
+        wakeups.refused(agentId)
+        throw error
+      })
       if (!answer.ok) {
         wakeups.refused(agentId)
         throw new ApiError(answer.code, answer.message)
       }
       const { response } = answer
-      if (synced !== undefined) wakeups.synced(synced, unmet(wanted, response.offers))
+      if (synced !== undefined) wakeups.synced(synced, unmet(want, response.offers), begunAt)
       for (const attemptId of response.grants) request.log.info({ agentId, attemptId }, 'granted')
       for (const { attemptId, verdict } of response.acks) request.log.info({ agentId, attemptId, verdict }, 'outcome')
       return { ...response, rev }
@@ -144,10 +148,10 @@ export function agentRoutes(app: App, context: Context): void {
       },
     },
     async (request, reply) => {
-      const gone = new AbortController()
-      reply.raw.once('close', () => gone.abort())
       const waitMs = Math.min(WAIT_MS_MAX, request.query.timeoutMs ?? WAIT_MS_MAX)
-      const changed = await wakeups.wait(request.params.agentId, waitMs, gone.signal)
+      const wait = wakeups.wait(request.params.agentId, waitMs)
+      reply.raw.once('close', wait.leave)
+      const changed = await wait.changed
       reply.header('cache-control', 'no-store')
       if (!changed) return reply.status(204).send(null)
       return { rev: (await store.serverState()).rev }

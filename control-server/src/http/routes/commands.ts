@@ -1,4 +1,5 @@
 /** Submit, read, list, cancel. */
+import { setImmediate } from 'node:timers/promises'
 import {
   COMMAND_FIELDS,
   COMMAND_STATUSES,
@@ -12,13 +13,14 @@ import {
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import { Type } from 'typebox'
-import { newestAttempt } from '../../lifecycle/command.ts'
+import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
-import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
+import type { IdempotencyKey, ListQuery, Page } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
-import { ApiError } from '../errors.ts'
+import { ApiError, RETRY_LATER } from '../errors.ts'
+import { createInFlight } from '../in-flight.ts'
 
 export const CommandIdParams = Type.Object({ commandId: Id })
 
@@ -28,6 +30,8 @@ const Names = (values: readonly string[]) =>
 
 const Fields = Type.Optional(Names(COMMAND_FIELDS))
 const PAGE_MAX = 1000
+/** About 10 ms of reading. */
+const SLICE_MAX = 200
 
 const ListParameters = Type.Object(
   {
@@ -80,6 +84,7 @@ export function commandRoutes(app: App, context: Context): void {
   app.post(
     '/commands',
     {
+      ...createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax),
       bodyLimit: limits.bodyBytesMax,
       schema: { body: submissionSchema(limits), response: { 201: CommandRecord } },
     },
@@ -96,6 +101,7 @@ export function commandRoutes(app: App, context: Context): void {
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
+      if (submitted.outcome === 'full') throw new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
       const { commandId, type } = submitted.command
       const replayed = submitted.outcome === 'replayed'
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -106,6 +112,20 @@ export function commandRoutes(app: App, context: Context): void {
         .send(replayed ? await read(commandId) : commandRecord(submitted.command, [], now))
     },
   )
+
+  /** A large page is read in slices, so that other requests get their turn between them. */
+  const listed = async (query: ListQuery): Promise<Page> => {
+    const commands: Command[] = []
+    for (let { cursor } = query; ; ) {
+      const limit = Math.min(SLICE_MAX, query.limit - commands.length)
+      const slice = await store.list({ ...query, cursor, limit })
+      commands.push(...slice.commands)
+      cursor = slice.cursor
+      const isWhole = slice.commands.length < limit || commands.length === query.limit
+      if (cursor === null || isWhole) return { commands, cursor }
+      await setImmediate()
+    }
+  }
 
   app.get(
     '/commands',
@@ -127,8 +147,8 @@ export function commandRoutes(app: App, context: Context): void {
       const { query } = request
       const limit = query.limit ?? PAGE_MAX
       const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
-      const found = await store.list({
-        limit: limit + 1,
+      const { commands, cursor } = await listed({
+        limit,
         cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
         statuses: names(query.status),
         types: names(query.type),
@@ -137,12 +157,11 @@ export function commandRoutes(app: App, context: Context): void {
         createdFromMs: timeOf('createdFrom', query.createdFrom),
         createdToMs: timeOf('createdTo', query.createdTo),
         text: query.text ?? null,
-      } satisfies ListQuery)
+      })
       const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
       const now = nowMs()
-      const items = found.slice(0, limit).map((command) => pick(commandRecord(command, command.attempts, now), fields))
-      const last = found.length > limit ? found[limit - 1]?.commandId : undefined
-      const nextCursor = last === undefined ? null : Buffer.from(last).toString('base64url')
+      const items = commands.map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      const nextCursor = cursor === null ? null : Buffer.from(cursor).toString('base64url')
       if (nextCursor !== null) {
         const next = new URLSearchParams({
           ...(query as Record<string, string>),
