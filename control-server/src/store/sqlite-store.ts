@@ -109,6 +109,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   /** PENDING commands, those written and not yet committed included. */
   let depth = get('command-pending')?.depth as number
+  const isFull = (): boolean => depth >= queueMax
 
   /** One write transaction; the commit is durable when this returns, and only then are the changes told. */
   const write = <Result>(operation: Operation, body: () => { result: Result; changes: readonly Change[] }): Result => {
@@ -201,7 +202,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write<Submitted>('submit', () => {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
-        if (depth >= queueMax) return { result: { outcome: 'full' }, changes: [] }
+        if (isFull()) return { result: { outcome: 'full' }, changes: [] }
         if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
@@ -210,6 +211,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         return { result: { outcome: 'created', command }, changes: [change] }
       })
     },
+
+    isFull,
 
     async replay(key) {
       return replayOf(key)

@@ -12,6 +12,7 @@ import {
   submissionSchema,
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
@@ -81,10 +82,18 @@ export function commandRoutes(app: App, context: Context): void {
     return commandRecord(found.command, found.attempts, nowMs())
   }
 
+  const inFlight = createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax)
+  const queueFull = () => new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
+  /** In a flood, reading and parsing would be most of what a refusal costs. A key may be that of a command that exists. */
+  const refuseUnread = async (request: FastifyRequest): Promise<void> => {
+    if (store.isFull() && request.headers['idempotency-key'] === undefined) throw queueFull()
+  }
+
   app.post(
     '/commands',
     {
-      ...createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax),
+      onRequest: [refuseUnread, inFlight.onRequest],
+      onSend: inFlight.onSend,
       bodyLimit: limits.bodyBytesMax,
       schema: { body: submissionSchema(limits), response: { 201: CommandRecord } },
     },
@@ -101,7 +110,7 @@ export function commandRoutes(app: App, context: Context): void {
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
-      if (submitted.outcome === 'full') throw new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
+      if (submitted.outcome === 'full') throw queueFull()
       const { commandId, type } = submitted.command
       if (submitted.outcome === 'replayed') reply.header('idempotent-replayed', 'true')
       request.log.info({ commandId, type, replayed: submitted.outcome === 'replayed' }, 'command submitted')
