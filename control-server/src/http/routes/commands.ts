@@ -14,11 +14,11 @@ import {
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { type Command, newestAttempt } from '../../lifecycle/command.ts'
+import { newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
-import type { IdempotencyKey, ListQuery, Page } from '../../store/store.ts'
+import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
@@ -121,16 +121,22 @@ export function commandRoutes(app: App, context: Context): void {
     },
   )
 
-  /** A large page is read in slices, so that other requests get their turn between them. */
-  const listed = async (query: ListQuery): Promise<Page> => {
-    const commands: Command[] = []
+  /**
+   * A page is read in slices, so that other requests get their turn between them. A slice that the store cut short ends
+   * the page; but a plain list, which shows nothing of what makes commands large, goes on to its limit.
+   */
+  const listed = async (query: ListQuery, fields: readonly string[]) => {
+    const { cursor: _, limit: __, ...filters } = query
+    const isPlain = Object.values(filters).every((filter) => filter === null) && !fields.some(isLarge)
+    const items: Partial<CommandRecord>[] = []
+    const now = nowMs()
     for (let { cursor } = query; ; ) {
-      const limit = Math.min(SLICE_MAX, query.limit - commands.length)
+      const limit = Math.min(SLICE_MAX, query.limit - items.length)
       const slice = await store.list({ ...query, cursor, limit })
-      commands.push(...slice.commands)
+      for (const command of slice.commands) items.push(pick(commandRecord(command, command.attempts, now), fields))
       cursor = slice.cursor
-      const isWhole = slice.commands.length < limit || commands.length === query.limit
-      if (cursor === null || isWhole) return { commands, cursor }
+      const isOver = items.length === query.limit || (slice.commands.length < limit && !isPlain)
+      if (cursor === null || isOver) return { items, cursor }
       await setImmediate()
     }
   }
@@ -155,7 +161,8 @@ export function commandRoutes(app: App, context: Context): void {
       const { query } = request
       const limit = query.limit ?? PAGE_MAX
       const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
-      const { commands, cursor } = await listed({
+      const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
+      const asked: ListQuery = {
         limit,
         cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
         statuses: names(query.status),
@@ -165,10 +172,8 @@ export function commandRoutes(app: App, context: Context): void {
         createdFromMs: timeOf('createdFrom', query.createdFrom),
         createdToMs: timeOf('createdTo', query.createdTo),
         text: query.text ?? null,
-      })
-      const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
-      const now = nowMs()
-      const items = commands.map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      }
+      const { items, cursor } = await listed(asked, fields)
       const nextCursor = cursor === null ? null : Buffer.from(cursor).toString('base64url')
       if (nextCursor !== null) {
         const next = new URLSearchParams({
@@ -267,6 +272,9 @@ const timeOf = (name: string, text: string | undefined): number | null => {
 
 const invalidQuery = (name: string, message: string): ApiError =>
   new ApiError('INVALID_REQUEST', `query/${name} ${message}`, { details: [{ path: `query/${name}`, message }] })
+
+/** Of no known size, while the other fields are small. */
+const isLarge = (field: string): boolean => field === 'payload' || field === 'result'
 
 const pick = (record: CommandRecord, fields: readonly string[]): Partial<CommandRecord> =>
   Object.fromEntries(Object.entries(record).filter(([name]) => fields.includes(name)))
