@@ -27,6 +27,12 @@ type Presence = {
   wake: ((changed: boolean) => void) | null
 }
 
+/**
+ * Who came first is first. `next` goes through the line once: looking for the first from the start each time would pass
+ * over all who have left, which a Set keeps for a while.
+ */
+type Line = { waiting: Set<Presence>; next: Iterator<Presence> }
+
 /** Ready commands of a lane that nobody was told of, and when the newest came. May be more than there are, never fewer. */
 type Untold = { text: string; lane: Lane; count: number; newestAt: number }
 
@@ -41,7 +47,7 @@ export type Wakeups = ReturnType<typeof createWakeups>
 export function createWakeups() {
   const presences = new Map<string, Presence>()
   /** Who waits with a free slot for a type, or for a type and has a label; who waits longest comes first. */
-  const lines = new Map<string, Set<Presence>>()
+  const lines = new Map<string, Line>()
   const untold = new Map<string, Untold>()
   let moments = 0
   /** There were too many untold lanes: whoever has not synced since is told once. */
@@ -81,8 +87,8 @@ export function createWakeups() {
   const leaveLines = (presence: Presence): void => {
     for (const name of presence.lines) {
       const line = lines.get(name)
-      line?.delete(presence)
-      if (line?.size === 0) lines.delete(name)
+      line?.waiting.delete(presence)
+      if (sizeOf(line) === 0) lines.delete(name)
     }
     presence.lines = []
   }
@@ -100,7 +106,11 @@ export function createWakeups() {
     } else if (types.length > 0 && presence.syncedAt < forgottenAt) tell(presence)
     else {
       presence.lines = types.flatMap((type) => [type, ...agent.labels.map((label) => `${type} ${label}`)])
-      for (const name of presence.lines) lines.set(name, (lines.get(name) ?? new Set()).add(presence))
+      for (const name of presence.lines) {
+        const line = lines.get(name) ?? newLine()
+        line.waiting.add(presence)
+        lines.set(name, line)
+      }
     }
   }
 
@@ -110,9 +120,10 @@ export function createWakeups() {
   }
 
   const firstInLine = ({ type, labels }: Lane): Presence | undefined => {
-    const names = labels.length === 0 ? [type] : labels.map((label) => `${type} ${label}`)
-    const shortest = names.map((name) => lines.get(name)).sort((a, b) => (a?.size ?? 0) - (b?.size ?? 0))[0]
-    for (const presence of shortest ?? [])
+    const [name = type, ...more] = labels.map((label) => `${type} ${label}`)
+    if (more.length === 0) return head(lines.get(name))
+    const shortest = [name, ...more].map((each) => lines.get(each)).sort((a, b) => sizeOf(a) - sizeOf(b))[0]
+    for (const presence of shortest?.waiting ?? [])
       if (labels.every((label) => presence.agent?.labels.includes(label))) return presence
     return undefined
   }
@@ -222,4 +233,21 @@ export function createWakeups() {
       for (const presence of presences.values()) presence.wake?.(false)
     },
   }
+}
+
+const newLine = (): Line => {
+  const waiting = new Set<Presence>()
+  return { waiting, next: waiting.values() }
+}
+
+const sizeOf = (line: Line | undefined): number => line?.waiting.size ?? 0
+
+/** Takes the place of the first, who has to leave the line. */
+const head = (line: Line | undefined): Presence | undefined => {
+  if (line === undefined) return undefined
+  const first = line.next.next()
+  if (!first.done) return first.value
+  // An iterator that has come to the end stays there.
+  line.next = line.waiting.values()
+  return line.next.next().value
 }

@@ -137,6 +137,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   /** PENDING commands, those written and not yet committed included. */
   let depth = get('command-pending')?.depth as number
+  const isFull = (): boolean => depth >= queueMax
 
   function commit(): void {
     const batch = waiting.splice(0, BATCH_MAX)
@@ -263,7 +264,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       return write<Submitted>('submit', () => {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
-        if (depth >= queueMax) return { result: { outcome: 'full' }, changes: [] }
+        if (isFull()) return { result: { outcome: 'full' }, changes: [] }
         if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
@@ -272,6 +273,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         return { result: { outcome: 'created', command }, changes: [change] }
       })
     },
+
+    isFull,
 
     async replay(key) {
       return replayOf(key)

@@ -102,6 +102,9 @@ export interface Store {
    */
   submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
 
+  /** Whether `submit` would answer `full` now for what it does not know yet. */
+  isFull(): boolean
+
   /** What `submit` would answer for a key that was used; undefined for a new one. */
   replay(key: IdempotencyKey): Promise<Submitted | undefined>
 

@@ -5,7 +5,7 @@ import t from 'tap'
 import { commandOf } from '../../src/lifecycle/submission.ts'
 import { openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { policy } from '../lifecycle/builders.ts'
-import { type Answer, isApiError, type Server, startServer } from './harness.ts'
+import { type Answer, isApiError, raw, type Server, startServer } from './harness.ts'
 
 const body = { type: 'DELAY', payload: { ms: 1 } }
 const submit = (server: Server, key?: string): Promise<Answer> =>
@@ -65,6 +65,13 @@ t.test('a replay is answered though the queue is full, and a refused submission 
   await take(server)
   const second = await submit(server, 'second')
   t.match([second.status, second.headers.get('idempotent-replayed')], [201, null])
+})
+
+t.test('a submission without a key is refused by its headers: its body need not come', async (t) => {
+  const server = await startServer(t, { queueMax: 1 })
+  await submit(server)
+  const head = 'POST /commands HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000'
+  isApiError(t, await raw(server.port, `${head}\r\nConnection: close\r\n\r\n`), 'QUEUE_FULL')
 })
 
 t.test('the limit is exact after a restart, and after a transaction that came to nothing', async (t) => {

@@ -12,12 +12,13 @@ import {
   submissionSchema,
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { type Command, newestAttempt } from '../../lifecycle/command.ts'
+import { newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
-import type { IdempotencyKey, ListQuery, Page } from '../../store/store.ts'
+import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
@@ -81,10 +82,18 @@ export function commandRoutes(app: App, context: Context): void {
     return commandRecord(found.command, found.attempts, nowMs())
   }
 
+  const inFlight = createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax)
+  const queueFull = () => new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
+  /** In a flood, reading and parsing would be most of what a refusal costs. A key may be that of a command that exists. */
+  const refuseUnread = async (request: FastifyRequest): Promise<void> => {
+    if (store.isFull() && request.headers['idempotency-key'] === undefined) throw queueFull()
+  }
+
   app.post(
     '/commands',
     {
-      ...createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax),
+      onRequest: [refuseUnread, inFlight.onRequest],
+      onSend: inFlight.onSend,
       bodyLimit: limits.bodyBytesMax,
       schema: { body: submissionSchema(limits), response: { 201: CommandRecord } },
     },
@@ -101,7 +110,7 @@ export function commandRoutes(app: App, context: Context): void {
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
-      if (submitted.outcome === 'full') throw new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
+      if (submitted.outcome === 'full') throw queueFull()
       const { commandId, type } = submitted.command
       const replayed = submitted.outcome === 'replayed'
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -113,16 +122,22 @@ export function commandRoutes(app: App, context: Context): void {
     },
   )
 
-  /** A large page is read in slices, so that other requests get their turn between them. */
-  const listed = async (query: ListQuery): Promise<Page> => {
-    const commands: Command[] = []
+  /**
+   * A page is read in slices, so that other requests get their turn between them. A slice that the store cut short ends
+   * the page; but a plain list, which shows nothing of what makes commands large, goes on to its limit.
+   */
+  const listed = async (query: ListQuery, fields: readonly string[]) => {
+    const { cursor: _, limit: __, ...filters } = query
+    const isPlain = Object.values(filters).every((filter) => filter === null) && !fields.some(isLarge)
+    const items: Partial<CommandRecord>[] = []
+    const now = nowMs()
     for (let { cursor } = query; ; ) {
-      const limit = Math.min(SLICE_MAX, query.limit - commands.length)
+      const limit = Math.min(SLICE_MAX, query.limit - items.length)
       const slice = await store.list({ ...query, cursor, limit })
-      commands.push(...slice.commands)
+      for (const command of slice.commands) items.push(pick(commandRecord(command, command.attempts, now), fields))
       cursor = slice.cursor
-      const isWhole = slice.commands.length < limit || commands.length === query.limit
-      if (cursor === null || isWhole) return { commands, cursor }
+      const isOver = items.length === query.limit || (slice.commands.length < limit && !isPlain)
+      if (cursor === null || isOver) return { items, cursor }
       await setImmediate()
     }
   }
@@ -147,7 +162,8 @@ export function commandRoutes(app: App, context: Context): void {
       const { query } = request
       const limit = query.limit ?? PAGE_MAX
       const names = (text: string | undefined) => (text === undefined ? null : text.split(','))
-      const { commands, cursor } = await listed({
+      const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
+      const asked: ListQuery = {
         limit,
         cursor: query.cursor === undefined ? null : commandIdOf(query.cursor),
         statuses: names(query.status),
@@ -157,10 +173,8 @@ export function commandRoutes(app: App, context: Context): void {
         createdFromMs: timeOf('createdFrom', query.createdFrom),
         createdToMs: timeOf('createdTo', query.createdTo),
         text: query.text ?? null,
-      })
-      const fields = names(query.fields) ?? Object.keys(CommandSummary.properties)
-      const now = nowMs()
-      const items = commands.map((command) => pick(commandRecord(command, command.attempts, now), fields))
+      }
+      const { items, cursor } = await listed(asked, fields)
       const nextCursor = cursor === null ? null : Buffer.from(cursor).toString('base64url')
       if (nextCursor !== null) {
         const next = new URLSearchParams({
@@ -259,6 +273,9 @@ const timeOf = (name: string, text: string | undefined): number | null => {
 
 const invalidQuery = (name: string, message: string): ApiError =>
   new ApiError('INVALID_REQUEST', `query/${name} ${message}`, { details: [{ path: `query/${name}`, message }] })
+
+/** Of no known size, while the other fields are small. */
+const isLarge = (field: string): boolean => field === 'payload' || field === 'result'
 
 const pick = (record: CommandRecord, fields: readonly string[]): Partial<CommandRecord> =>
   Object.fromEntries(Object.entries(record).filter(([name]) => fields.includes(name)))
