@@ -58,6 +58,8 @@ export function createAgent(options: AgentOptions) {
   const stopping = new AbortController()
 
   let mode: 'ready' | 'draining' = 'ready'
+  /** A wait call is open. */
+  let parked = false
   /** By the lease clock. */
   let diskFullUntilMs = 0
   /** Resolves when the sync that is under way, or the next one, is over. */
@@ -152,6 +154,10 @@ export function createAgent(options: AgentOptions) {
     return true
   }
 
+  /** With an open wait there is nothing to poll for: what is left is to renew the lease, in good time. */
+  const pauseMs = (): number =>
+    jittered(parked ? Math.max(options.pollIntervalMs, 0.9 * session.nextSyncMs()) : options.pollIntervalMs, random())
+
   const syncLoop = async (): Promise<AgentEnd> => {
     let failures = 0
     while (!stopping.signal.aborted) {
@@ -160,7 +166,7 @@ export function createAgent(options: AgentOptions) {
         failures = 0
         synced.resolve()
         synced = deferred()
-        if (!again) await syncSoon.heard(jittered(options.pollIntervalMs, random()))
+        if (!again) await syncSoon.heard(pauseMs())
       } catch (error) {
         const end = await afterFailure(error, failures++)
         if (end !== null) return end
@@ -185,6 +191,15 @@ export function createAgent(options: AgentOptions) {
     return null
   }
 
+  const parkedWait = async (rev: number): Promise<boolean> => {
+    parked = true
+    try {
+      return await client.wait(session.agentId, rev, stopping.signal)
+    } finally {
+      parked = false
+    }
+  }
+
   /** A long poll is open whenever there is a registration; its answer only rings the bell of the sync loop. */
   const waitLoop = async (): Promise<void> => {
     let inVain = 0
@@ -192,7 +207,7 @@ export function createAgent(options: AgentOptions) {
       const [askedRev, askedMs] = [session.rev(), performance.now()]
       try {
         if (!session.registered()) await synced.promise
-        else if (await client.wait(session.agentId, askedRev, stopping.signal)) {
+        else if (await parkedWait(askedRev)) {
           const done = synced.promise
           syncSoon.ring()
           await done
@@ -201,6 +216,8 @@ export function createAgent(options: AgentOptions) {
         inVain = session.rev() === askedRev && performance.now() - askedMs < WAIT_MS_MIN ? inVain + 1 : 0
       } catch {
         inVain += 1
+        // Back to polling. Not at once: a server that was restarted has lost the waits of all agents together.
+        setTimeout(syncSoon.ring, options.pollIntervalMs * random()).unref()
       }
       if (inVain > 0)
         await sleep(backoffMs(inVain - 1, random()), undefined, { signal: stopping.signal }).catch(() => {})

@@ -29,7 +29,8 @@ export const SETTINGS = {
     min: 50,
     max: 60_000,
     unit: 'ms',
-    meaning: 'Longest time between two syncs; news comes earlier, through the wait call',
+    meaning:
+      'Time between two syncs without news; longer while a wait call is open, which brings the news: as the server says',
   },
   dataDir: {
     kind: 'text',

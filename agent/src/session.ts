@@ -40,7 +40,7 @@ export type SessionOptions = {
   /** The lease in memory, which the heartbeat thread may renew as well. */
   lease: {
     registered: (answer: RegisterResponse) => void
-    renewed: (endsMs: number) => void
+    renewed: (endsMs: number, nextSyncMs: number) => void
     leaseEndsMs: () => number
   }
   work: Work
@@ -83,13 +83,15 @@ export function createSession(options: SessionOptions) {
   let registration: { incarnation: number; epoch: string; recovery: boolean } | null = null
   /** As told last; kept while there is no registration, because the lease it measured still runs out. */
   let leaseMs = 0
+  let nextSyncMs = 0
   let seq = 0
   let rev = 0
   let outcomeBytesMax = OUTCOME_BYTES_MAX
 
-  const renewed = (sentMs: number, ms: number): void => {
-    leaseMs = ms
-    lease.renewed(leaseEndsMs(sentMs, ms))
+  const renewed = (sentMs: number, answer: { leaseMs: number; nextSyncMs: number }): void => {
+    leaseMs = answer.leaseMs
+    nextSyncMs = answer.nextSyncMs
+    lease.renewed(leaseEndsMs(sentMs, leaseMs), nextSyncMs)
   }
 
   /** What may be taken over must be over before it is. */
@@ -159,6 +161,8 @@ export function createSession(options: SessionOptions) {
     registered: (): boolean => registration !== null,
     /** The server's revision as seen last. */
     rev: (): number => rev,
+    /** How long after a sync the server wants the next one at the latest. */
+    nextSyncMs: (): number => nextSyncMs,
 
     /** What the journal says of the life before. Nothing is resumed before the server has confirmed it. */
     recover(): void {
@@ -207,7 +211,7 @@ export function createSession(options: SessionOptions) {
       // A renewal as well; without it, work would be fenced that a server set back to a backup is about to confirm.
       fence()
       lease.registered(answer)
-      renewed(sentMs, answer.leaseMs)
+      renewed(sentMs, { leaseMs: answer.leaseMs, nextSyncMs: answer.syncMs })
       const { incarnation, epoch, recovery } = answer
       logger.info({ agentId, incarnation, epoch, recovery }, 'registered')
     },
@@ -245,7 +249,7 @@ export function createSession(options: SessionOptions) {
         throw new ForeignAnswer('an answer to another request')
       // A lease that was over on the way here cannot be taken up again as if nothing had been: first what it covered.
       fence()
-      renewed(sentMs, answer.leaseMs)
+      renewed(sentMs, answer)
       rev = answer.rev
       outcomeBytesMax = OUTCOME_BYTES_MAX
       registration = { ...registration, recovery: answer.recovery }

@@ -21,6 +21,8 @@ const clockMs = () => ownClockMs() + offsetMs
 /** A main thread that has not run for so long never will: a supervisor can start the agent anew, and nothing is lost. */
 const STALLED_MS_MAX = 600_000
 const TICK_MS_MAX = 500
+/** Of the time within which the main thread has to sync. */
+const OVERDUE = 1.2
 
 let registration: Registration | undefined
 let stalledMs = 0
@@ -32,7 +34,7 @@ const beat = async (): Promise<void> => {
   if (registration === undefined) return
   const { incarnation, epoch, leaseMs } = registration
   const sentMs = clockMs()
-  if (isOver() || sentMs < lease.endsMs() - (leaseMs * 2) / 3) return
+  if (isOver() || sentMs < lease.endsMs() - leaseMs + OVERDUE * lease.nextSyncMs()) return
   const timeoutMs = Math.max(1000, leaseMs / 3)
   const answer = await renew(data.serverUrl, data.agentId, { incarnation, epoch }, timeoutMs)
   if (answer.incarnation === registration.incarnation && !isOver())

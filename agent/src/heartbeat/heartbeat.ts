@@ -1,6 +1,6 @@
 /**
  * Keeps the lease while the main thread cannot: a loop of its own on a thread of its own, which renews only when the
- * main thread's syncs have failed to for a third of the lease.
+ * main thread's sync is overdue.
  */
 import { Worker } from 'node:worker_threads'
 import { newLeaseMemory, sharedLease } from './shared-lease.ts'
@@ -45,7 +45,7 @@ export function startHeartbeat(options: {
       worker.postMessage(registration)
     },
     /** The main thread's own sync renewed the lease until `endsMs`. */
-    renewed: (endsMs: number): void => lease.renewedByMain(endsMs),
+    renewed: lease.renewedByMain,
     leaseEndsMs: (): number => lease.endsMs(),
     async stop(): Promise<void> {
       clearInterval(alive)

@@ -5,10 +5,11 @@
 const MAIN_ENDS = 0
 const THREAD_ENDS = 1
 const ALIVE_AT = 2
+const NEXT_SYNC = 3
 
 export type SharedLease = ReturnType<typeof sharedLease>
 
-export const newLeaseMemory = (): SharedArrayBuffer => new SharedArrayBuffer(3 * BigInt64Array.BYTES_PER_ELEMENT)
+export const newLeaseMemory = (): SharedArrayBuffer => new SharedArrayBuffer(4 * BigInt64Array.BYTES_PER_ELEMENT)
 
 export function sharedLease(memory: SharedArrayBuffer) {
   const cells = new BigInt64Array(memory)
@@ -18,7 +19,12 @@ export function sharedLease(memory: SharedArrayBuffer) {
   }
   return {
     endsMs: () => Math.max(read(MAIN_ENDS), read(THREAD_ENDS)),
-    renewedByMain: (endsMs: number): void => write(MAIN_ENDS, endsMs),
+    /** By a sync; the next one is due `nextSyncMs` after it. */
+    renewedByMain(endsMs: number, nextSyncMs: number): void {
+      write(NEXT_SYNC, nextSyncMs)
+      write(MAIN_ENDS, endsMs)
+    },
+    nextSyncMs: () => read(NEXT_SYNC),
     renewedByThread: (endsMs: number): void => write(THREAD_ENDS, endsMs),
     /** A new registration: what was granted to the one before does not count. */
     forget: () => {

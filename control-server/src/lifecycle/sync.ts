@@ -18,6 +18,9 @@ import { type Attempt, type Command, newestAttempt, phaseOf } from './command.ts
 import { serverLeaseMs } from './lease-policy.ts'
 import { attemptTimeoutMs, type LifecyclePolicy } from './transition.ts'
 
+/** An agent that holds nothing has nothing to lose with its lease, and many such agents cost what they sync. */
+const IDLE_SYNCS = 2
+
 export type SyncContext = {
   agentId: string
   nowMs: number
@@ -127,7 +130,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
         seq: request.seq,
         epoch: server.epoch,
         leaseMs: limits.leaseMs,
-        nextSyncMs: limits.syncMs,
+        nextSyncMs: request.held.length === 0 && offers.length === 0 ? IDLE_SYNCS * limits.syncMs : limits.syncMs,
         recovery: recovering,
         offers,
         grants,

@@ -31,7 +31,7 @@ const AgentIdParams = Type.Object({ agentId: Id })
 
 export function agentRoutes(app: App, context: Context): void {
   const { store, policy, limits, nowMs, wakeups } = context
-  /** An idle agent syncs at least this often, so that two lost ones do not cost it the lease. */
+  /** An agent that holds something syncs at least this often, so that two lost syncs do not cost it the lease. */
   const syncMs = Math.floor(limits.leaseMs / 3)
   const nothingReady = { want: {}, mayTake: () => false }
 
