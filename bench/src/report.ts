@@ -7,15 +7,16 @@ import { scenarios } from './scenarios/scenarios.ts'
 /** Peers to which ours is compared. */
 const YARDSTICKS = ['plainjob', 'BullMQ']
 
+/** Metrics in the order of their columns. */
 const HEADINGS: Record<string, string> = {
   perS: 'per second',
   p50Ms: 'p50 ms',
   p99Ms: 'p99 ms',
   cpuUs: 'CPU µs each',
-  serverCpuUs: 'server alone',
+  serverCpuUs: 'server CPU µs',
   syncs: 'fsyncs each',
-  serverSyncs: 'server alone',
-  agentSyncs: 'agents alone',
+  serverSyncs: 'server fsyncs',
+  agentSyncs: 'agent fsyncs',
   memoryMb: 'memory MB',
   fromAnswerP50Ms: 'from the answer, p50 ms',
   fromAnswerP99Ms: 'p99 ms',
@@ -49,15 +50,17 @@ export function tablesOf(results: Results): Table[] {
   return scenarios.flatMap(({ name, title, method }) => {
     const figures = results.figures.filter(({ scenario }) => scenario === name)
     if (figures.length === 0) return []
-    const metrics = unique(figures.map(({ metric }) => metric))
+    const metrics = Object.keys(HEADINGS).filter((name) => figures.some(({ metric }) => metric === name))
     const isRate = metrics.includes('perS')
     const ratios = isRate ? YARDSTICKS.filter((peer) => figures.some(({ subject }) => subject === peer)) : []
-    const head = ['', '', ...metrics.map((metric) => HEADINGS[metric] ?? metric), ...ratios.map((peer) => `× ${peer}`)]
+    const columns = metrics.map((metric) => HEADINGS[metric] as string)
+    const head = ['', '', ...columns, ...ratios.map((peer) => `× ${peer}`), 'foreign cores']
     const rows = rowKeys(figures, results).map(({ subject, variant }) => [
       subject,
       variant,
       ...metrics.map((metric) => number(look(name, subject, variant, metric))),
       ...ratios.map((peer) => number(ratio(look, name, subject, variant, peer))),
+      number(figures.find((figure) => figure.subject === subject && figure.variant === variant)?.foreignCores),
     ])
     return [{ title, method, head, rows }]
   })

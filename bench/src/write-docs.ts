@@ -71,7 +71,7 @@ Every product in the setting that survives a power cut. Only ours writes a durab
 
 ${list(results.subjects.map(({ name, settings }) => `**${name}**: ${settings}`))}
 
-Polling peers look every 10 ms where throughput is measured, and as they come in idle pick-up. Processor time is that of server and agents, or of broker, producer and worker; the load generator of ours, an HTTP client, is left out. fsyncs are counted by a library that is loaded into every process that could do one.
+Polling peers look every 10 ms where throughput is measured, and as they come in idle pick-up. Processor time is that of server and agents, or of broker, producer and worker; the load generator of ours, an HTTP client, is left out. *Foreign cores* are the processors that were busy with other things meanwhile. fsyncs are counted by a library that is loaded into every process that could do one.
 `
 }
 
