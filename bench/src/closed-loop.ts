@@ -1,4 +1,4 @@
-import { percentile } from './statistics.ts'
+import { percentile } from './figures/statistics.ts'
 
 /** Keeps `inFlight` calls under way until a number of them has been made, or a time is over. */
 export type Bound = { inFlight: number } & ({ count: number } | { ms: number })

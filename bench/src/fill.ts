@@ -2,9 +2,8 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import type { Kind } from './figures/variants.ts'
 import { bootProduct } from './product.ts'
-
-export type Kind = 'finished' | 'pending'
 
 export type Filled = {
   /** For `--data-dir` of a server. */

@@ -5,16 +5,17 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { buildSyncCounters } from './accounting.ts'
+import { writeDocument } from './figures/document.ts'
+import type { Metric, Values } from './figures/metrics.ts'
+import { textReport } from './figures/report.ts'
+import { figuresOf, type Results, resultsJson, type Sample } from './figures/results.ts'
+import { FULL, QUICK } from './figures/scale.ts'
+import { seededRandom, shuffled } from './figures/statistics.ts'
 import { peers } from './peers/peers.ts'
 import { product, repository } from './product.ts'
-import { textReport } from './report.ts'
-import { figuresOf, type Results, resultsJson, type Sample } from './results.ts'
 import type { Place, Subject } from './rig.ts'
-import { FULL, QUICK } from './scale.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import { scenarios } from './scenarios/scenarios.ts'
-import { seededRandom, shuffled } from './statistics.ts'
-import { writeDocs } from './write-docs.ts'
 
 const USAGE = `npm run bench -- [flags]
   --quick                 fewer rounds and sizes: three minutes
@@ -114,11 +115,12 @@ async function run(): Promise<void> {
       const name = [unit.scenario, unit.subject, unit.variant].filter(Boolean).join(': ')
       const unitStartedMs = Date.now()
       let told = ''
-      const record = (values: Record<string, number>, foreignCores: number, variant = unit.variant) => {
+      const record = (values: Values, foreignCores: number, variant = unit.variant) => {
         const { scenario, subject } = unit
-        for (const [metric, value] of Object.entries(values))
+        const measured = Object.entries(values) as [Metric, number][]
+        for (const [metric, value] of measured)
           samples.push({ scenario, subject, variant, metric, round, value, foreignCores })
-        const [metric, value] = Object.entries(values)[0] ?? ['', 0]
+        const [metric, value] = measured[0] ?? ['', 0]
         told += `, ${metric} ${value.toPrecision(4)} (${foreignCores.toFixed(2)} foreign cores)`
       }
       try {
@@ -147,6 +149,7 @@ async function run(): Promise<void> {
       fileSystem,
     },
     subjects: subjects.map(({ name, settings }) => ({ name, settings })),
+    scenarios: chosenScenarios.map(({ name, title, method }) => ({ name, title, method })),
     skipped,
     failed,
     figures: figuresOf(samples),
@@ -160,7 +163,7 @@ async function run(): Promise<void> {
 }
 
 if (flags.help) process.stdout.write(`${USAGE}\n`)
-else if (flags['write-docs']) writeDocs(JSON.parse(readFileSync(flags.out, 'utf8')) as Results, repository)
+else if (flags['write-docs']) writeDocument(JSON.parse(readFileSync(flags.out, 'utf8')) as Results, repository)
 else await run()
 // Brokers' sockets and timers of peers must not keep the process.
 process.exit()

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Bound, closedLoop, type LoopResult } from './closed-loop.ts'
+import { PRODUCT } from './figures/variants.ts'
 import { Connection, openConnections, requestBytes } from './http-client.ts'
 import { freePort, listening, type Started, startProcess } from './processes.ts'
 import { monotonicMs, type Part, type PickUp, type Place, type Rig, type Subject } from './rig.ts'
@@ -158,7 +159,7 @@ export async function bootProduct(place: Place, options: ProductOptions = {}): P
 }
 
 export const product: Subject = {
-  name: 'Agent Executor',
+  name: PRODUCT,
   settings:
     'SQLite in WAL mode with `synchronous=FULL` on the server and in every agent’s journal; the hand-over in two phases over HTTP; logs at `warn`.',
   missing: () => null,

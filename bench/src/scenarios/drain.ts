@@ -1,3 +1,4 @@
+import { slotsVariant } from '../figures/variants.ts'
 import { monotonicMs, type Rig } from '../rig.ts'
 import { costOf, type Scenario, withRig } from './scenario.ts'
 
@@ -36,7 +37,7 @@ export const drain: Scenario = {
     subjects.flatMap((subject) =>
       scale.slots.map((slots) => ({
         subject: subject.name,
-        variant: `${slots} ${slots === 1 ? 'slot' : 'slots'}`,
+        variant: slotsVariant(slots),
         run: ({ place, record }) =>
           withRig(subject.boot(place), async (rig) => {
             const backlog = await fillBacklog(rig, scale.sampleMs, scale.backlogMin)

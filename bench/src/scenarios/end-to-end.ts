@@ -1,13 +1,11 @@
+import { PRODUCT, workersVariant } from '../figures/variants.ts'
 import { bootProduct, type CommandType } from '../product.ts'
 import { memoryMb, monotonicMs, type Place, type Rig } from '../rig.ts'
-import { costOf, type Measured, PRODUCT, type Scenario, type Unit, withRig } from './scenario.ts'
+import { costOf, type Measured, type Scenario, type Unit, withRig } from './scenario.ts'
 
 const IN_FLIGHT = 50
 const CALIBRATION = 100
 const COUNT_MAX = 50_000
-
-export const workersVariant = (type: string, agents: number, slots: number): string =>
-  `${type}, ${agents} ${agents === 1 ? 'worker' : 'workers'}, ${slots} ${slots === 1 ? 'slot' : 'slots'}`
 
 async function measure(rig: Rig, workers: number, slots: number, ms: number, { record }: Measured): Promise<void> {
   const run = async (count: number): Promise<number> => {

@@ -1,7 +1,8 @@
 import { rssMb, watchForeignLoad } from '../accounting.ts'
+import { PRODUCT } from '../figures/variants.ts'
 import { bootProduct } from '../product.ts'
 import { monotonicMs } from '../rig.ts'
-import { PRODUCT, type Scenario, withRig } from './scenario.ts'
+import { type Scenario, withRig } from './scenario.ts'
 
 /** So that there is never more under way than an agent can take in a moment. */
 const CHUNK = 2_000

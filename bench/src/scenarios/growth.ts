@@ -1,10 +1,8 @@
-import { type Filled, fill, type Kind } from '../fill.ts'
+import { growthVariant, type Kind, PRODUCT } from '../figures/variants.ts'
+import { type Filled, fill } from '../fill.ts'
 import { bootProduct, type Product } from '../product.ts'
 import { drainCost, fillBacklog } from './drain.ts'
-import { PRODUCT, type Scenario, type Unit, withRig } from './scenario.ts'
-
-export const growthVariant = (kind: Kind, size: number, slots: number): string =>
-  `${size.toLocaleString('en')} ${kind}, ${slots} ${slots === 1 ? 'slot' : 'slots'}`
+import { type Scenario, type Unit, withRig } from './scenario.ts'
 
 /** Offered or running when the agent of a measurement was killed. */
 const UNDER_WAY_MAX = 300

@@ -1,18 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuSeconds, rssMb, watchForeignLoad } from '../accounting.ts'
+import { percentile } from '../figures/statistics.ts'
+import { idleVariant, PRODUCT } from '../figures/variants.ts'
 import { type Connection, openConnections } from '../http-client.ts'
 import { bootProduct } from '../product.ts'
 import { monotonicMs } from '../rig.ts'
-import { percentile } from '../statistics.ts'
 import { VirtualAgent } from '../virtual-agent.ts'
-import { PRODUCT, type Scenario, withRig } from './scenario.ts'
+import { type Scenario, withRig } from './scenario.ts'
 
 const SETTLE_MS = 1_000
 const SUBMITS = 200
 const PAUSE_MS = 10
 const AT_A_TIME = 100
-
-export const idleVariant = (agents: number): string => `${agents.toLocaleString('en')} agents`
 
 export const idleAgents: Scenario = {
   name: 'idle-agents',

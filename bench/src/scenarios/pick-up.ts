@@ -1,7 +1,8 @@
 import { watchForeignLoad } from '../accounting.ts'
+import { percentile } from '../figures/statistics.ts'
+import { PRODUCT } from '../figures/variants.ts'
 import { bootProduct } from '../product.ts'
-import { percentile } from '../statistics.ts'
-import { PRODUCT, type Scenario, withRig } from './scenario.ts'
+import { type Scenario, withRig } from './scenario.ts'
 
 const WARM_UP = 3
 const PAUSE_MS_MIN = 20

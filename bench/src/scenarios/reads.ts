@@ -1,17 +1,18 @@
 import { watchForeignLoad } from '../accounting.ts'
 import { closedLoop } from '../closed-loop.ts'
+import { percentile } from '../figures/statistics.ts'
+import { PRODUCT, READS, readVariant, WAIT } from '../figures/variants.ts'
 import { Connection, requestBytes } from '../http-client.ts'
 import { bootProduct } from '../product.ts'
 import { monotonicMs } from '../rig.ts'
-import { percentile } from '../statistics.ts'
 import { VirtualAgent } from '../virtual-agent.ts'
 import { filledDatabase } from './growth.ts'
-import { PRODUCT, type Scenario, withRig } from './scenario.ts'
+import { type Scenario, withRig } from './scenario.ts'
 
 const WAITS = 20
 
 /** The path of each, from the id of a finished command in the middle and of the agent that ran it. */
-const PATHS: Record<string, (commandId: string, agentId: string) => string> = {
+const PATHS: Record<(typeof READS)[number], (commandId: string, agentId: string) => string> = {
   'one by id': (commandId) => `/commands/${commandId}`,
   'newest 50': () => '/commands?limit=50',
   // A cursor as the server makes them; to page there would take thousands of requests.
@@ -23,11 +24,6 @@ const PATHS: Record<string, (commandId: string, agentId: string) => string> = {
   'agent that ran all': (_, agentId) => `/commands?limit=50&agentId=${agentId}`,
   'agent that ran none': () => '/commands?limit=50&agentId=nobody',
 }
-
-const WAIT = 'wait'
-export const READS: readonly string[] = [...Object.keys(PATHS), WAIT]
-
-export const readVariant = (what: string, size: number): string => `${what}, ${size.toLocaleString('en')} commands`
 
 export const reads: Scenario = {
   name: 'reads',
@@ -50,8 +46,8 @@ export const reads: Scenario = {
               'GET',
               `/commands/${commandId}`,
             )
-            for (const [what, path] of Object.entries(PATHS)) {
-              const request = requestBytes('GET', path(commandId, attempts[0].agentId))
+            for (const what of READS) {
+              const request = requestBytes('GET', PATHS[what](commandId, attempts[0].agentId))
               const get = async () => {
                 const { status, body } = await connection.send(request)
                 if (status !== 200) throw new Error(`${what} was answered ${status}: ${body}`)

@@ -1,9 +1,8 @@
 /** A scenario says what has to be measured in a round; `main.ts` says when. */
-import { type Cost, type Place, type Rig, type Subject, sum, watchCost } from '../rig.ts'
-import type { Scale } from '../scale.ts'
 
-/** Metrics by name. */
-export type Values = Record<string, number>
+import type { Values } from '../figures/metrics.ts'
+import type { Scale } from '../figures/scale.ts'
+import { type Cost, type Place, type Rig, type Subject, sum, watchCost } from '../rig.ts'
 
 export type Unit = {
   subject: string
@@ -35,8 +34,6 @@ export type Scenario = {
   method: string
   units: (setting: Setting) => Unit[]
 }
-
-export const PRODUCT = 'Agent Executor'
 
 /** Boots, runs, and stops whatever happens. */
 export async function withRig<Booted extends Rig>(booting: Promise<Booted>, body: (rig: Booted) => Promise<void>) {

@@ -1,3 +1,5 @@
+import type { Values } from '../figures/metrics.ts'
+import { inFlightVariant } from '../figures/variants.ts'
 import { costOf, type Scenario, withRig } from './scenario.ts'
 
 export const submit: Scenario = {
@@ -13,13 +15,13 @@ export const submit: Scenario = {
         withRig(subject.boot(place), async (rig) => {
           await rig.submit({ inFlight: 10, ms: scale.warmUpMs })
           for (const inFlight of [1, 50]) {
-            let latencies = {}
+            let latencies: Values = {}
             const { values, foreignCores } = await costOf(rig, async () => {
               const { count, p50Ms, p99Ms } = await rig.submit({ inFlight, ms: scale.sampleMs })
               latencies = { p50Ms, p99Ms }
               return count
             })
-            record({ ...values, ...latencies }, foreignCores, `${inFlight} in flight`)
+            record({ ...values, ...latencies }, foreignCores, inFlightVariant(inFlight))
           }
         }),
     })),

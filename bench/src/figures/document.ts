@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { barChart, type Panel } from './chart.ts'
 import { goalsTable, type Table, tablesOf } from './report.ts'
 import { lookupIn, type Results } from './results.ts'
-import { workersVariant } from './scenarios/end-to-end.ts'
-import { PRODUCT } from './scenarios/scenario.ts'
+import { inFlightVariant, PRODUCT, slotsVariant, workersVariant } from './variants.ts'
 
 const CHART = 'performance.svg'
 
@@ -29,14 +28,14 @@ const panelsOf = (results: Results): Panel[] => {
       'end-to-end',
       workersVariant('DELAY', 1, 50),
     ),
-    panel('Submit, per second: 50 in flight', 'submit', '50 in flight'),
-    panel('Drain, per second: 1 worker, 50 slots', 'drain', '50 slots'),
+    panel('Submit, per second: 50 in flight', 'submit', inFlightVariant(50)),
+    panel('Drain, per second: 1 worker, 50 slots', 'drain', slotsVariant(50)),
   ].filter(({ bars }) => bars.length > 0)
 }
 
 const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join('\n')
 
-function performanceDocument(results: Results): string {
+export function performanceDocument(results: Results): string {
   const { machine, rounds, seed, minutes } = results
   const foreign = results.samples.map(({ foreignCores }) => foreignCores)
   const foreignCores = foreign.reduce((a, b) => a + b, 0) / foreign.length
@@ -75,7 +74,7 @@ Polling peers look every 10 ms where throughput is measured, and as they come in
 `
 }
 
-export function writeDocs(results: Results, repository: string): void {
+export function writeDocument(results: Results, repository: string): void {
   writeFileSync(join(repository, 'docs/performance.md'), performanceDocument(results))
   const description = 'Commands per second of each product, end to end, submit and drain'
   writeFileSync(join(repository, 'docs', CHART), barChart(description, panelsOf(results)))

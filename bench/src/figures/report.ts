@@ -1,38 +1,11 @@
 /** Tables of a run, for the terminal and for the documents. */
 import { GOALS, verdict, wantedText } from './goals.ts'
+import { METRICS, type Metric } from './metrics.ts'
 import { type Figure, type Lookup, lookupIn, type Results } from './results.ts'
-import { PRODUCT } from './scenarios/scenario.ts'
-import { scenarios } from './scenarios/scenarios.ts'
+import { PRODUCT } from './variants.ts'
 
 /** Peers to which ours is compared. */
 const YARDSTICKS = ['plainjob', 'BullMQ']
-
-/** Metrics in the order of their columns. */
-const HEADINGS: Record<string, string> = {
-  perS: 'per second',
-  p50Ms: 'p50 ms',
-  p99Ms: 'p99 ms',
-  cpuUs: 'CPU µs each',
-  serverCpuUs: 'server CPU µs',
-  syncs: 'fsyncs each',
-  serverSyncs: 'server fsyncs',
-  agentSyncs: 'agent fsyncs',
-  memoryMb: 'memory MB',
-  fromAnswerP50Ms: 'from the answer, p50 ms',
-  fromAnswerP99Ms: 'p99 ms',
-  fromSendP50Ms: 'from the sending, p50 ms',
-  fromSendP99Ms: 'p99 ms',
-  rssMb: 'server RSS MB',
-  growthMb: 'grown by MB',
-  cpuPercent: 'CPU % of a core',
-  submitP50Ms: 'submit p50 ms',
-  submitP99Ms: 'submit p99 ms',
-  wokenPerSubmit: 'woken by a submission',
-  commands: 'commands',
-  startMb: 'MB at the start',
-  warmMb: 'MB after 2,000',
-  endMb: 'MB at the end',
-}
 
 const number = (value: number | undefined): string => {
   if (value === undefined || Number.isNaN(value)) return '–'
@@ -47,13 +20,13 @@ export type Table = { title: string; method: string; head: string[]; rows: strin
 
 export function tablesOf(results: Results): Table[] {
   const look = lookupIn(results.figures)
-  return scenarios.flatMap(({ name, title, method }) => {
+  return results.scenarios.flatMap(({ name, title, method }) => {
     const figures = results.figures.filter(({ scenario }) => scenario === name)
     if (figures.length === 0) return []
-    const metrics = Object.keys(HEADINGS).filter((name) => figures.some(({ metric }) => metric === name))
+    const metrics = (Object.keys(METRICS) as Metric[]).filter((name) => figures.some(({ metric }) => metric === name))
     const isRate = metrics.includes('perS')
     const ratios = isRate ? YARDSTICKS.filter((peer) => figures.some(({ subject }) => subject === peer)) : []
-    const columns = metrics.map((metric) => HEADINGS[metric] as string)
+    const columns: string[] = metrics.map((metric) => METRICS[metric])
     const head = ['', '', ...columns, ...ratios.map((peer) => `× ${peer}`), 'foreign cores']
     const rows = rowKeys(figures, results).map(({ subject, variant }) => [
       subject,

@@ -1,4 +1,5 @@
 /** What a run writes to its JSON file, and everything that is read from there. */
+import type { Metric } from './metrics.ts'
 import { calmMedian } from './statistics.ts'
 
 /** One measured value. A metric's name ends in its unit. */
@@ -6,7 +7,7 @@ export type Sample = {
   scenario: string
   subject: string
   variant: string
-  metric: string
+  metric: Metric
   round: number
   value: number
   /** Processors that were busy with other things meanwhile. */
@@ -26,6 +27,8 @@ export type Results = {
   scale: string
   machine: { processors: string; memoryGb: number; kernel: string; node: string; fileSystem: string }
   subjects: { name: string; settings: string }[]
+  /** In the order of the report. */
+  scenarios: { name: string; title: string; method: string }[]
   /** What was left out, and why. */
   skipped: string[]
   failed: string[]
@@ -58,7 +61,7 @@ export function figuresOf(samples: readonly Sample[]): Figure[] {
 }
 
 /** The figure's value; undefined where it was not measured. */
-export type Lookup = (scenario: string, subject: string, variant: string, metric: string) => number | undefined
+export type Lookup = (scenario: string, subject: string, variant: string, metric: Metric) => number | undefined
 
 export const lookupIn =
   (figures: readonly Figure[]): Lookup =>
