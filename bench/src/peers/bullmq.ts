@@ -7,7 +7,8 @@ export const peer: Peer = {
   broker: redis,
   open: async ({ port }) => {
     const { Queue, Worker } = await import('bullmq')
-    const connection = { host: '127.0.0.1', port, maxRetriesPerRequest: null }
+    const { Redis } = await import('ioredis')
+    const connection = new Redis({ host: '127.0.0.1', port, maxRetriesPerRequest: null })
     const queue = new Queue<Payload>('bench', { connection })
     await queue.waitUntilReady()
     return {
