@@ -76,11 +76,11 @@ export type SyncCounter = {
   count: () => number
 }
 
-/** Makes counters of fsync and fdatasync in a folder; null where there is no C compiler. */
-export function buildSyncCounters(
-  folder: string,
-  source: string,
-): ((scratch: string, name: string) => SyncCounter) | null {
+/** Makes a counter of this name in a folder. */
+export type SyncCounters = (scratch: string, name: string) => SyncCounter
+
+/** Null where there is no C compiler. */
+export function buildSyncCounters(folder: string, source: string): SyncCounters | null {
   const library = join(folder, 'sync-count.so')
   const built = spawnSync('gcc', ['-O2', '-shared', '-fPIC', '-o', library, source, '-ldl'], { encoding: 'utf8' })
   if (built.error !== undefined) return null

@@ -60,7 +60,8 @@ function multiply(file: string, templateId: string, firstMs: number, count: numb
     for (const table of tables) {
       // A revision of its own for each event.
       const columns = columnsOf(table).filter((column) => column !== 'seq')
-      const values = columns.map((column) => (column === 'command_id' ? ID_SQL : column))
+      const own: Record<string, string> = { command_id: ID_SQL, created_at_ms: 'n' }
+      const values = columns.map((column) => own[column] ?? column)
       database
         .prepare(
           `WITH RECURSIVE moments (n) AS (SELECT :firstMs UNION ALL SELECT n + 1 FROM moments WHERE n + 1 < :endMs)

@@ -35,6 +35,7 @@ export class Connection {
 
   send(request: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
+      if (this.#socket.destroyed) return reject(new Error('the connection is closed'))
       this.#waiting = { resolve, reject }
       this.#socket.write(request)
     })

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
+import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const START_MS_MAX = 30_000
@@ -28,9 +29,10 @@ export type Started = {
 }
 
 const running = new Set<ChildProcess>()
-process.once('exit', () => {
+export const endAll = (): void => {
   for (const child of running) child.kill('SIGKILL')
-})
+}
+process.once('exit', endAll)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 export function startProcess(program: string, flags: readonly string[], options: StartOptions = {}): Started {
@@ -55,7 +57,8 @@ export function startProcess(program: string, flags: readonly string[], options:
   const failed = new Promise<never>((_, reject) => {
     child.once('error', reject)
     child.once('close', (code, signal) => {
-      if (!told) reject(new Error(`${program} ${flags[0] ?? ''} ended (${code ?? signal}): ${output}`))
+      if (!told)
+        reject(new Error(`${basename(program)} ${basename(flags[0] ?? '')} ended (${code ?? signal}): ${output}`))
     })
   })
   // Whoever waits for the process sees it; nobody has to.

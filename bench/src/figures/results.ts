@@ -17,6 +17,8 @@ export type Sample = {
 /** All rounds of one metric in one value: the median of the calmer half of its samples. */
 export type Figure = Omit<Sample, 'round'> & { samples: number }
 
+export type Machine = { processors: string; memoryGb: number; kernel: string; node: string; fileSystem: string }
+
 export type Results = {
   startedAt: string
   minutes: number
@@ -25,7 +27,7 @@ export type Results = {
   seed: number
   rounds: number
   scale: string
-  machine: { processors: string; memoryGb: number; kernel: string; node: string; fileSystem: string }
+  machine: Machine
   subjects: { name: string; settings: string }[]
   /** In the order of the report. */
   scenarios: { name: string; title: string; method: string }[]

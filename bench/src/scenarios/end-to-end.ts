@@ -51,6 +51,6 @@ export const endToEnd: Scenario = {
     const peers = subjects
       .filter(({ name }) => name !== PRODUCT)
       .map((peer) => unit(peer.name, 'DELAY', 1, 50, peer.boot))
-    return subjects.some(({ name }) => name === PRODUCT) ? [...ours, ...peers] : peers
+    return [...ours, ...peers]
   },
 }

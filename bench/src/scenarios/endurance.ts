@@ -12,8 +12,7 @@ export const endurance: Scenario = {
   title: 'Endurance',
   method:
     'End to end in pieces of 2,000, one agent with 50 slots, until a million commands have ended or four minutes are over. Memory of the server is its resident set.',
-  units: ({ scale, subjects }) => {
-    if (!subjects.some(({ name }) => name === PRODUCT)) return []
+  units: ({ scale }) => {
     return [
       {
         subject: PRODUCT,

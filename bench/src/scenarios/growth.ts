@@ -40,8 +40,7 @@ export const growth: Scenario = {
   title: 'Growth',
   method:
     'What a hand-over costs with so many commands in the database: drain, by one agent. The rows are those of one real command, multiplied in the file while the server is stopped. With finished rows, the backlog is submitted beside them; pending rows are the backlog.',
-  units: ({ scale, subjects, folder }) => {
-    if (!subjects.some(({ name }) => name === PRODUCT)) return []
+  units: ({ scale, folder }) => {
     const unit = (kind: Kind, size: number, slots: number): Unit => ({
       subject: PRODUCT,
       variant: growthVariant(kind, size, slots),

@@ -30,8 +30,7 @@ export const reads: Scenario = {
   title: 'Reads',
   method:
     'One request at a time to a database with so many finished commands. Filters that match every command and filters that match none are both there. `wait` is from sending a submission to the answer of an agent’s parked wait call.',
-  units: ({ scale, subjects, folder }) => {
-    if (!subjects.some(({ name }) => name === PRODUCT)) return []
+  units: ({ scale, folder }) => {
     const size = Math.max(...scale.sizes)
     return [
       {

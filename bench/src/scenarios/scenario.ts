@@ -19,9 +19,9 @@ export type Measured = {
   record: (values: Values, foreignCores: number, variant?: string) => void
 }
 
-type Setting = {
+export type Setting = {
   scale: Scale
-  /** Those that are installed, ours first. */
+  /** Ours, then the peers that are installed. */
   subjects: readonly Subject[]
   /** For what is too dear to be made in each round; gone after the run. */
   folder: string
