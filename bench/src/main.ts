@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { buildSyncCounters } from './accounting.ts'
 import { writeDocument } from './figures/document.ts'
 import { textReport } from './figures/report.ts'
-import { figuresOf, type Results, resultsJson } from './figures/results.ts'
+import { figuresOf, type Results, resultsJson, type Sample } from './figures/results.ts'
 import { FULL, QUICK } from './figures/scale.ts'
 import { seededRandom } from './figures/statistics.ts'
 import { machineOf } from './machine.ts'
@@ -73,7 +73,7 @@ const wholeNumber = (name: string, text: string | undefined, otherwise: number):
 
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-async function run(): Promise<Results> {
+async function run(): Promise<void> {
   const scale = flags.quick ? QUICK : FULL
   const rounds = wholeNumber('rounds', flags.rounds, scale.rounds)
   const seed = wholeNumber('seed', flags.seed, 1 + Math.floor(Math.random() * 999_999_999))
@@ -105,22 +105,13 @@ async function run(): Promise<Results> {
   const startedAt = new Date()
   const random = seededRandom(seed)
   const setting = { scale, subjects, folder }
-  const { samples, failed } = await runRounds({
-    rounds,
-    random,
-    setting,
-    scenarios: chosenScenarios,
-    syncCounters,
-    patienceMs,
-    say,
-  })
-  return {
+  const resultsOf = (round: number, samples: Sample[], failed: string[]): Results => ({
     startedAt: startedAt.toISOString(),
     minutes: (Date.now() - startedAt.getTime()) / 60_000,
     command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: repository, encoding: 'utf8' }).trim(),
     seed,
-    rounds,
+    rounds: round,
     scale: scale.name,
     machine,
     subjects: subjects.map(({ name, settings }) => ({ name, settings })),
@@ -129,20 +120,28 @@ async function run(): Promise<Results> {
     failed,
     figures: figuresOf(samples),
     samples,
-  }
-}
-
-async function runAndReport(): Promise<void> {
-  const results = await run()
+  })
+  const measured = runRounds({
+    rounds,
+    random,
+    setting,
+    scenarios: chosenScenarios,
+    syncCounters,
+    patienceMs,
+    say,
+  })
   mkdirSync(dirname(flags.out), { recursive: true })
-  writeFileSync(flags.out, resultsJson(results))
-  process.stdout.write(textReport(results))
-  process.stdout.write(`\nWritten to ${flags.out}\n`)
-  if (results.failed.length > 0) process.exitCode = 1
+  for await (const { round, samples, failed } of measured) {
+    const results = resultsOf(round, samples, failed)
+    writeFileSync(flags.out, resultsJson(results))
+    if (round < rounds) continue
+    process.stdout.write(`${textReport(results)}\nWritten to ${flags.out}\n`)
+    if (failed.length > 0) process.exitCode = 1
+  }
 }
 
 if (flags.help) process.stdout.write(`${USAGE}\n`)
 else if (flags['write-docs']) writeDocument(JSON.parse(readFileSync(flags.out, 'utf8')) as Results, repository)
-else await runAndReport()
+else await run()
 // Sockets to what was ended must not keep the process.
 process.exit()

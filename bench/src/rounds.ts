@@ -28,14 +28,15 @@ export type Run = {
 
 type ScenarioUnit = Unit & { scenario: string }
 
-export async function runRounds(run: Run): Promise<{ samples: Sample[]; failed: string[] }> {
+/** Yields what has been measured so far after each round, so that a run that is broken off is not lost. */
+export async function* runRounds(run: Run): AsyncGenerator<{ round: number; samples: Sample[]; failed: string[] }> {
   const { rounds, random, setting, scenarios, say } = run
   const units = scenarios.flatMap((scenario) =>
     scenario.units(setting).map((unit): ScenarioUnit => ({ ...unit, scenario: scenario.name })),
   )
   const samples: Sample[] = []
   const failed: string[] = []
-  for (let round = 1; round <= rounds; round++)
+  for (let round = 1; round <= rounds; round++) {
     for (const unit of shuffled(units, random)) {
       if (unit.once && round > 1) continue
       const name = `round ${round}, ${[unit.scenario, unit.subject, unit.variant].filter(Boolean).join(': ')}`
@@ -46,7 +47,8 @@ export async function runRounds(run: Run): Promise<{ samples: Sample[]; failed: 
       say(`  FAILED ${error.stack}`)
       failed.push(`${name}: ${error.message.split('\n')[0]}`)
     }
-  return { samples, failed }
+    yield { round, samples, failed }
+  }
 }
 
 async function calm(patienceMs: number): Promise<void> {

@@ -27,21 +27,21 @@ export const idleAgents: Scenario = {
           const serverFlags = ['--connections-max', String(scale.idleAgents + 1_000), '--lease-ms', '3600000']
           await withRig(bootProduct(place, { serverFlags }), async (rig) => {
             const bootMb = rssMb(rig.server.pid)
-            const connections: Connection[] = []
-            while (connections.length < scale.idleAgents)
-              connections.push(...(await openConnections(rig.port, AT_A_TIME)))
-            const agents = connections.map((connection) => new VirtualAgent(connection, 'DELAY'))
-            for (let first = 0; first < agents.length; first += AT_A_TIME)
-              await Promise.all(agents.slice(first, first + AT_A_TIME).map((agent) => agent.appear()))
-
             let woken = 0
             const park = async (agent: VirtualAgent): Promise<void> => {
               const { status } = await agent.wait()
               if (status === 204) return park(agent)
               woken += 1
             }
-            // They end with the server.
-            for (const agent of agents) park(agent).catch(() => {})
+            const connections: Connection[] = []
+            while (connections.length < scale.idleAgents) {
+              const opened = await openConnections(rig.port, AT_A_TIME)
+              connections.push(...opened)
+              const agents = opened.map((connection) => new VirtualAgent(connection, 'DELAY'))
+              await Promise.all(agents.map((agent) => agent.appear()))
+              // At once, since the server closes idle connections. The waits end with it.
+              for (const agent of agents) park(agent).catch(() => {})
+            }
             await sleep(SETTLE_MS)
 
             const foreign = watchForeignLoad()
