@@ -16,28 +16,36 @@ export const requestBytes = (method: string, path: string, body?: unknown): Buff
 }
 
 export class Connection {
-  readonly #socket: Socket
+  readonly #port: number
+  #socket: Socket | null = null
   #received: Buffer = Buffer.alloc(0)
   #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null
 
-  private constructor(socket: Socket) {
-    this.#socket = socket
-    socket.on('data', (bytes: Buffer) => this.#take(bytes))
-    socket.on('error', () => {})
-    socket.on('close', () => this.#waiting?.reject(new Error('the server closed the connection')))
+  private constructor(port: number) {
+    this.#port = port
   }
 
   static async open(port: number): Promise<Connection> {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-    await once(socket, 'connect')
-    return new Connection(socket)
+    const connection = new Connection(port)
+    await connection.#connect()
+    return connection
   }
 
-  send(request: Buffer): Promise<Answer> {
+  async #connect(): Promise<void> {
+    const socket = connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
+    await once(socket, 'connect')
+    socket.on('data', (bytes: Buffer) => this.#take(bytes))
+    socket.on('error', () => {})
+    socket.on('close', () => this.#waiting?.reject(new Error('the server closed the connection')))
+    this.#socket = socket
+  }
+
+  /** On a new socket where the server has closed an idle one. */
+  async send(request: Buffer): Promise<Answer> {
+    if (this.#socket === null || this.#socket.destroyed) await this.#connect()
     return new Promise((resolve, reject) => {
-      if (this.#socket.destroyed) return reject(new Error('the connection is closed'))
       this.#waiting = { resolve, reject }
-      this.#socket.write(request)
+      this.#socket?.write(request)
     })
   }
 
@@ -50,7 +58,7 @@ export class Connection {
 
   close(): void {
     this.#waiting = null
-    this.#socket.destroy()
+    this.#socket?.destroy()
   }
 
   #take(bytes: Buffer): void {
