@@ -50,7 +50,7 @@ Written by \`npm run bench -- --write-docs\` from [the last run](../bench/result
 
 ${list([
   `\`${results.command}\`, ${results.startedAt.slice(0, 10)}, ${minutes.toFixed(0)} minutes, commit \`${results.commit}\``,
-  `${machine.processors}, ${machine.memoryGb} GB, Linux ${machine.kernel}, Node ${machine.node}, ${machine.fileSystem} on a real disk`,
+  `${machine.processors}, ${machine.memoryGb} GB, Linux ${machine.kernel}, Node ${machine.node}, files on ${machine.fileSystem}`,
   `${rounds} ${rounds === 1 ? 'round' : 'rounds'} in random order (seed ${seed}); each figure is the median of the calmer half of its samples, of three at least`,
   `${foreignCores.toFixed(2)} processors were busy with other things, on average`,
   ...leftOut,
