@@ -18,6 +18,17 @@ const NODE = 'node:'
 const PROTOCOL = '@agent-executor/protocol'
 const RUNTIME = '@agent-executor/runtime'
 
+const PEERS = [
+  '@agent-executor/bench-liteque',
+  'better-sqlite3',
+  'bullmq',
+  'graphile-worker',
+  'ioredis',
+  'pg',
+  'pg-boss',
+  'plainjob',
+]
+
 const RULES: readonly Rule[] = [
   {
     from: 'protocol/src',
@@ -189,6 +200,21 @@ const RULES: readonly Rule[] = [
     may: ['agent/src', PROTOCOL, RUNTIME, NODE, 'uuid'],
     why: 'the composition root: the one place that knows all parts',
   },
+  {
+    from: 'bench/src/figures',
+    may: ['bench/src/figures', NODE],
+    why: 'built and tested with the rest, where no peer is installed',
+  },
+  {
+    from: 'bench/src/peers',
+    may: ['bench/src', NODE, ...PEERS],
+    why: 'a peer is known in its own file alone, and loaded in its own processes',
+  },
+  {
+    from: 'bench/src',
+    may: ['bench/src', NODE, 'better-sqlite3'],
+    why: 'a black box: it starts our processes and imports none of our code',
+  },
 ]
 
 type Import = { file: string; target: string; typeOnly: boolean }
@@ -227,7 +253,7 @@ const violations = (files: Readonly<Record<string, string>>): string[] =>
     })
   })
 
-for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
+for (const workspace of ['protocol', 'runtime', 'control-server', 'agent', 'bench'])
   t.test(`${workspace} imports only what the table allows`, async (t) => {
     const files = filesBelow(`${workspace}/src`, '.ts')
     t.ok(files.length > 0)
@@ -235,7 +261,7 @@ for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
   })
 
 t.test('every row of the table is about something that exists', async (t) => {
-  const files = ['protocol', 'runtime', 'control-server', 'agent'].flatMap((workspace) =>
+  const files = ['protocol', 'runtime', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
     filesBelow(`${workspace}/src`, '.ts'),
   )
   for (const { from } of RULES)
