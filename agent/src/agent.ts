@@ -154,9 +154,14 @@ export function createAgent(options: AgentOptions) {
     return true
   }
 
-  /** With an open wait there is nothing to poll for: what is left is to renew the lease, in good time. */
-  const pauseMs = (): number =>
-    jittered(parked ? Math.max(options.pollIntervalMs, 0.9 * session.nextSyncMs()) : options.pollIntervalMs, random())
+  /** With nothing in hand and an open wait there is nothing to poll for: what is left is to renew the lease, in good time. */
+  const pauseMs = (): number => {
+    const idle = parked && guarded(() => journal.open()).length === 0
+    return jittered(
+      idle ? Math.max(options.pollIntervalMs, 0.9 * session.nextSyncMs()) : options.pollIntervalMs,
+      random(),
+    )
+  }
 
   const syncLoop = async (): Promise<AgentEnd> => {
     let failures = 0

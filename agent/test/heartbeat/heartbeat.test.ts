@@ -31,22 +31,22 @@ const beating = async (t: Test, leaseMs: number) => {
   await until('the thread is up', () => {
     const endsMs = clockMs() + leaseMs / 2
     if (heartbeat.leaseEndsMs() > endsMs) return true
-    heartbeat.renewed(endsMs)
+    heartbeat.renewed(endsMs, leaseMs / 3)
     return false
   })
   heartbeat.registered({ incarnation: 1, epoch: EPOCH, leaseMs })
   server.heartbeats.length = 0
-  const renew = () => heartbeat.renewed(clockMs() + leaseMs)
+  const renew = (nextSyncMs = leaseMs / 3) => heartbeat.renewed(clockMs() + leaseMs, nextSyncMs)
   return { server, clockMs, heartbeat, renew }
 }
 
 t.test('the shared lease ends with the later of what both threads were granted', async (t) => {
   const lease = sharedLease(newLeaseMemory())
   t.equal(lease.endsMs(), 0)
-  lease.renewedByMain(100.9)
+  lease.renewedByMain(100.9, 10)
   t.equal(lease.endsMs(), 100)
   lease.renewedByThread(250)
-  lease.renewedByMain(200)
+  lease.renewedByMain(200, 10)
   t.equal(lease.endsMs(), 250)
   lease.forget()
   t.equal(lease.endsMs(), 0)
@@ -64,6 +64,20 @@ t.test('nothing is sent while the main thread renews; the thread steps in when i
   const endsMs = heartbeat.leaseEndsMs()
   await until('the lease is renewed by the thread', () => heartbeat.leaseEndsMs() > endsMs)
   t.same(server.heartbeats[0], { incarnation: 1, epoch: EPOCH })
+})
+
+t.test('the thread waits longer where the server wants the next sync later', async (t) => {
+  const { server, clockMs, heartbeat, renew } = await beating(t, 3000)
+  const arrivedMs: number[] = []
+  server.script.heartbeat = () => {
+    arrivedMs.push(clockMs())
+    return {}
+  }
+  renew(2000)
+  const renewedMs = clockMs()
+  const endsMs = heartbeat.leaseEndsMs()
+  await until('the lease is renewed by the thread', () => heartbeat.leaseEndsMs() > endsMs)
+  t.ok((arrivedMs[0] ?? 0) - renewedMs > 2000, 'after that sync is overdue')
 })
 
 t.test('nothing is sent before the first registration, nor before its lease is known', async (t) => {
@@ -131,7 +145,7 @@ t.test(
     heartbeat.registered({ incarnation: 2, epoch: 'epoch-00002', leaseMs: 3000 })
     t.equal(heartbeat.leaseEndsMs(), 0, 'what was granted before is forgotten')
     const renewedMs = clockMs() + 3000
-    heartbeat.renewed(renewedMs)
+    heartbeat.renewed(renewedMs, 1000)
     release()
     await until('a heartbeat of the new registration', () => ends.length > 0)
     t.equal(ends[0], renewedMs, 'the late answer to incarnation 1 renewed nothing')
