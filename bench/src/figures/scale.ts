@@ -4,14 +4,15 @@ export type Scale = typeof FULL
 export const FULL = {
   name: 'full',
   rounds: 3,
-  warmUpMs: 500,
-  sampleMs: 2_000,
+  /** Until the code of the processes is compiled for speed. */
+  warmUpMs: 4_000,
+  sampleMs: 3_000,
   slots: [1, 10, 50],
   agents: [1, 2, 4],
   pings: 100,
   pauseMsMax: 100,
   /** Of a drain: what is worked off too fast is not seen. */
-  backlogMin: 4_000,
+  backlogMin: 6_000,
   sizes: [1_000, 10_000, 100_000, 1_000_000],
   growthSlots: [1, 50],
   growthMs: 1_000,
@@ -25,7 +26,7 @@ export const FULL = {
 export const QUICK: Scale = {
   name: 'quick',
   rounds: 1,
-  warmUpMs: 200,
+  warmUpMs: 400,
   sampleMs: 500,
   slots: [50],
   agents: [1, 2],

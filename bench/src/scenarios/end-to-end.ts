@@ -1,3 +1,4 @@
+import type { Scale } from '../figures/scale.ts'
 import { PRODUCT, workersVariant } from '../figures/variants.ts'
 import { bootProduct, type CommandType } from '../product.ts'
 import { memoryMb, monotonicMs, type Place, type Rig } from '../rig.ts'
@@ -7,7 +8,13 @@ const IN_FLIGHT = 50
 const CALIBRATION = 100
 const COUNT_MAX = 50_000
 
-async function measure(rig: Rig, workers: number, slots: number, ms: number, { record }: Measured): Promise<void> {
+async function measure(
+  rig: Rig,
+  workers: number,
+  slots: number,
+  { warmUpMs, sampleMs }: Scale,
+  { record }: Measured,
+): Promise<void> {
   const run = async (count: number): Promise<number> => {
     await rig.submit({ inFlight: IN_FLIGHT, count })
     await rig.allEnded()
@@ -19,9 +26,10 @@ async function measure(rig: Rig, workers: number, slots: number, ms: number, { r
   }
   const within = (count: number) => Math.round(Math.min(COUNT_MAX, Math.max(CALIBRATION, count)))
   await rig.startWorkers(workers, slots, 'eager')
-  const cold = await perMs(CALIBRATION)
-  const warm = await perMs(within((cold * ms) / 2))
-  const { values, foreignCores } = await costOf(rig, () => run(within(warm * ms)))
+  const warmMs = monotonicMs() + warmUpMs
+  let speed = await perMs(CALIBRATION)
+  while (monotonicMs() < warmMs) speed = await perMs(within((speed * warmUpMs) / 4))
+  const { values, foreignCores } = await costOf(rig, () => run(within(speed * sampleMs)))
   record({ ...values, memoryMb: memoryMb(rig) }, foreignCores)
 }
 
@@ -40,7 +48,7 @@ export const endToEnd: Scenario = {
     ): Unit => ({
       subject,
       variant: workersVariant(type, workers, slots),
-      run: (measured) => withRig(boot(measured.place), (rig) => measure(rig, workers, slots, scale.sampleMs, measured)),
+      run: (measured) => withRig(boot(measured.place), (rig) => measure(rig, workers, slots, scale, measured)),
     })
     const types: CommandType[] = ['DELAY', 'HTTP_GET_JSON']
     const ours = types.flatMap((type) =>

@@ -13,7 +13,7 @@ export const submit: Scenario = {
       variant: '',
       run: ({ place, record }) =>
         withRig(subject.boot(place), async (rig) => {
-          await rig.submit({ inFlight: 10, ms: scale.warmUpMs })
+          await rig.submit({ inFlight: 50, ms: scale.warmUpMs })
           for (const inFlight of [1, 50]) {
             let latencies: Values = {}
             const { values, foreignCores } = await costOf(rig, async () => {
