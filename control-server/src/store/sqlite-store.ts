@@ -15,7 +15,14 @@ import {
 } from '@agent-executor/runtime'
 import type Database from 'better-sqlite3'
 import type { Agent, Change, Evidence, ServerState } from '../lifecycle/agent.ts'
-import { type Attempt, type Command, lastGrantedAttempt, newestAttempt, phaseOf } from '../lifecycle/command.ts'
+import {
+  type Attempt,
+  type Command,
+  type CommandSpec,
+  lastGrantedAttempt,
+  newestAttempt,
+  phaseOf,
+} from '../lifecycle/command.ts'
 import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
@@ -65,7 +72,9 @@ type Writing = {
 const BATCH_MAX = 1000
 
 /** What is kept of the file in memory: enough for the parts of every index that are in use. */
-const CACHE_KIB = 32 * 1024
+const CACHE_KIB = 16 * 1024
+/** A live command of which more was submitted is not kept in memory: there may be ten thousand of them. */
+const LIVE_SPEC_BYTES_MAX = 4096
 
 /** Rows, and bytes of what was submitted and of results, the row that passes the limit included. */
 export type ListMax = { rows: number; bytes: number }
@@ -199,7 +208,11 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     const row = get('command-get', { commandId })
     return row && commandFrom(row, grantedTo)
   }
-  const live = createLiveCommands(() => all('command-live').map((row) => commandFrom(row)))
+  const live = createLiveCommands({
+    readAll: () => all('command-live').map((row) => commandFrom(row)),
+    readOne: (commandId) => load(commandId) as Command,
+    isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
+  })
   const save = ({ command, entry }: Change, nowMs: number): void => {
     const row = rowOfCommand(command, policy)
     if (entry.from === null) run('command-insert', { ...row, ...submittedRowOf(command) })
@@ -478,16 +491,23 @@ const byUrgency = (a: Row, b: Row): number =>
 const json = (text: unknown) => (text === null || text === undefined ? null : JSON.parse(text as string))
 const jsonOrNull = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
 
+/** Sizes of the texts; a command keeps its spec through all that happens to it. */
+const specBytes = new WeakMap<CommandSpec, number>()
+
 /** What never changes. */
-const submittedRowOf = (command: Command): Row => ({
-  type: command.type,
-  priority: command.priority,
-  lane: laneOf(command),
-  labels: JSON.stringify(command.spec.labels),
-  metadata: JSON.stringify(command.spec.metadata),
-  spec: JSON.stringify(command.spec),
-  createdAtMs: command.createdAtMs,
-})
+const submittedRowOf = (command: Command): Row => {
+  const spec = JSON.stringify(command.spec)
+  specBytes.set(command.spec, spec.length)
+  return {
+    type: command.type,
+    priority: command.priority,
+    lane: laneOf(command),
+    labels: JSON.stringify(command.spec.labels),
+    metadata: JSON.stringify(command.spec.metadata),
+    spec,
+    createdAtMs: command.createdAtMs,
+  }
+}
 
 const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
   const newest = newestAttempt(command)
@@ -512,11 +532,17 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
   }
 }
 
-const commandOfRow = (row: Row, attempts: Attempt[]): Command => ({
+const commandOfRow = (row: Row, attempts: Attempt[]): Command => {
+  const spec = json(row.spec) as CommandSpec
+  specBytes.set(spec, (row.spec as string).length)
+  return commandWith(spec, row, attempts)
+}
+
+const commandWith = (spec: CommandSpec, row: Row, attempts: Attempt[]): Command => ({
   commandId: row.command_id as string,
   type: row.type as Command['type'],
   priority: row.priority as number,
-  spec: json(row.spec),
+  spec,
   status: row.status as Command['status'],
   availableAtMs: row.available_at_ms as number | null,
   result: json(row.result),

@@ -402,6 +402,16 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       t.match((await (await reopen()).get('a'))?.command, { status: 'PENDING' })
     })
 
+    t.test('of large commands are as those of small ones', async (t) => {
+      const { store } = await open(t)
+      const payload = { text: 'x'.repeat(100_000) }
+      await Promise.all([store.submit(waiting('large', { payload }), null), move(store, 'large', offer('x', 5))])
+      await move(store, 'large', grant('x', 6))
+      const { answer } = await store.lease(query('x'), (turn) => answering(turn, {}))
+      t.match(answer.owned, [{ commandId: 'large', spec: { payload }, attempts: [{ state: 'RUNNING', agentId: 'x' }] }])
+      t.equal(answer.owned[0]?.attempts.length, 1)
+    })
+
     t.test('are seen by those after them', async (t) => {
       const { store } = await open(t)
       const [, , leased] = await Promise.all([
