@@ -233,6 +233,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     if (isNew) run('attempt-insert', row)
     stored.add(attempt)
   }
+  const saveAgent = (agent: Agent): void => {
+    const row = rowOfAgent(agent)
+    if (run('agent-update', row) === 0) run('agent-insert', row)
+  }
   const log = (type: string, nowMs: number, detail: unknown): void => {
     const nobody = { commandId: null, from: null, to: null, attempt: null, agentId: null }
     run('event-save', { ...nobody, type, atMs: nowMs, detail: JSON.stringify(detail) })
@@ -375,7 +379,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
           if (command !== undefined) asked.set(commandId, command)
         }
         const decision = decide({ server: server(), agent, owned, asked, ready: ready() })
-        if (decision.agent) run('agent-save', rowOfAgent(decision.agent))
+        if (decision.agent) saveAgent(decision.agent)
         for (const change of decision.changes) save(change, query.nowMs)
         for (const evidence of decision.evidence) keep(evidence, query.nowMs)
         if (decision.newEpoch !== undefined) beginEpoch(decision.newEpoch, query.nowMs)
