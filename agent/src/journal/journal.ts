@@ -138,6 +138,10 @@ export function openJournal(options: {
   } as const
   const steps = ['accept', 'start', 'finish', 'ack'] as const
 
+  const read = (attemptId: string): Entry | undefined => {
+    const row = sql.get.get(attemptId) as Row | undefined
+    return row && entryOf(row)
+  }
   /** What `open` answers, as it is in the file; null where that has to be read first. */
   let openEntries: Map<string, Entry> | null = null
   const entries = (): Map<string, Entry> => {
@@ -148,7 +152,7 @@ export function openJournal(options: {
   const remember = (write: Write): void => {
     if (write.type === 'seen' || openEntries === null) return
     if (write.type === 'reopen') openEntries = null
-    else if (write.type === 'accept') openEntries.set(write.offer.attemptId, acceptedEntry(write.offer))
+    else if (write.type === 'accept') openEntries.set(write.offer.attemptId, read(write.offer.attemptId) as Entry)
     else if (write.type === 'ack') openEntries.delete(write.attemptId)
     else {
       const entry = openEntries.get(write.attemptId)
@@ -219,10 +223,7 @@ export function openJournal(options: {
     },
 
     get(attemptId: string): Entry | undefined {
-      const open = entries().get(attemptId)
-      if (open !== undefined) return open
-      const row = sql.get.get(attemptId) as Row | undefined
-      return row && entryOf(row)
+      return entries().get(attemptId) ?? read(attemptId)
     },
 
     outcome(attemptId: string): Outcome | undefined {
@@ -248,17 +249,6 @@ export function openJournal(options: {
 }
 
 type Row = Record<string, unknown>
-
-const acceptedEntry = (offer: Offer): Entry => ({
-  attemptId: offer.attemptId,
-  phase: 'ACCEPTED',
-  offer,
-  startedAtMs: null,
-  outcomeState: null,
-  outcomeSha256: null,
-  outcomeBytes: 0,
-  verdict: null,
-})
 
 const stepOf = (write: Extract<Write, { type: 'start' | 'finish' }>): Partial<Entry> =>
   write.type === 'start'

@@ -126,7 +126,7 @@ t.test('what is known of open entries is what is in the file, whatever was writt
       const { open, entries } = stateOf(folder, ids)
       assert.deepEqual(known, { open, entries })
     }),
-    { numRuns: 100 },
+    { numRuns: 300 },
   )
 })
 

@@ -61,11 +61,12 @@ const agent: Side = {
     const [, commandId] = /^GET .*^idempotency-key: (\S+)\r$/ims.exec(told) ?? []
     const [, attempt] = /^x-attempt: (\d+)\r$/im.exec(told) ?? []
     if (commandId !== undefined) return [{ what: 'started', id: `${commandId}.${attempt}` }]
-    const [, delay] = /^(\{.*"msg":"started"\})\n$/.exec(told) ?? []
-    if (delay !== undefined) {
-      const begun = JSON.parse(delay) as { commandId: string; attempt: number }
-      return [{ what: 'started', id: `${begun.commandId}.${begun.attempt}` }]
-    }
+    const logged = told.split('\n').filter((line) => line.startsWith('{') && line.endsWith('"msg":"started"}'))
+    if (logged.length > 0)
+      return logged.map((line): Fact => {
+        const begun = JSON.parse(line) as { commandId: string; attempt: number }
+        return { what: 'started', id: `${begun.commandId}.${begun.attempt}` }
+      })
     if (!/^POST \S+\/sync /.test(told)) return []
     const { held } = bodyOf(told) as { held: Items }
     return held.map(({ attemptId, phase, outcome }): Fact => {

@@ -59,8 +59,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     edits: [
       {
         module: SESSION,
-        find: 'lease.renewed(leaseEndsMs(sentMs, ms))',
-        put: 'lease.renewed(leaseEndsMs(leaseClockMs(), ms))',
+        find: 'lease.renewed(leaseEndsMs(sentMs, leaseMs), nextSyncMs)',
+        put: 'lease.renewed(leaseEndsMs(leaseClockMs(), leaseMs), nextSyncMs)',
       },
     ],
   },
