@@ -60,6 +60,8 @@ export function createAgent(options: AgentOptions) {
   let mode: 'ready' | 'draining' = 'ready'
   /** A wait call is open. */
   let parked = false
+  /** The sync loop pauses for longer than the poll interval. */
+  let idle = false
   /** By the lease clock. */
   let diskFullUntilMs = 0
   /** Resolves when the sync that is under way, or the next one, is over. */
@@ -156,7 +158,7 @@ export function createAgent(options: AgentOptions) {
 
   /** With nothing in hand and an open wait there is nothing to poll for: what is left is to renew the lease, in good time. */
   const pauseMs = (): number => {
-    const idle = parked && guarded(() => journal.open()).length === 0
+    idle = parked && guarded(() => journal.open()).length === 0
     return jittered(
       idle ? Math.max(options.pollIntervalMs, 0.9 * session.nextSyncMs()) : options.pollIntervalMs,
       random(),
@@ -172,6 +174,7 @@ export function createAgent(options: AgentOptions) {
         synced.resolve()
         synced = deferred()
         if (!again) await syncSoon.heard(pauseMs())
+        idle = false
       } catch (error) {
         const end = await afterFailure(error, failures++)
         if (end !== null) return end
@@ -222,7 +225,7 @@ export function createAgent(options: AgentOptions) {
       } catch {
         inVain += 1
         // Back to polling. Not at once: a server that was restarted has lost the waits of all agents together.
-        setTimeout(syncSoon.ring, options.pollIntervalMs * random()).unref()
+        setTimeout(() => idle && syncSoon.ring(), options.pollIntervalMs * random()).unref()
       }
       if (inVain > 0)
         await sleep(backoffMs(inVain - 1, random()), undefined, { signal: stopping.signal }).catch(() => {})

@@ -5,14 +5,14 @@ export const FULL = {
   name: 'full',
   rounds: 3,
   /** Until the code of the processes is compiled for speed. */
-  warmUpMs: 4_000,
-  sampleMs: 3_000,
+  warmUpMs: 3_000,
+  sampleMs: 2_000,
   slots: [1, 10, 50],
   agents: [1, 2, 4],
-  pings: 100,
+  pings: 50,
   pauseMsMax: 100,
   /** Of a drain: what is worked off too fast is not seen. */
-  backlogMin: 6_000,
+  backlogMin: 4_000,
   sizes: [1_000, 10_000, 100_000, 1_000_000],
   growthSlots: [1, 50],
   growthMs: 1_000,
@@ -20,7 +20,7 @@ export const FULL = {
   idleAgents: 10_000,
   idleMs: 8_000,
   enduranceCommands: 1_000_000,
-  enduranceMs: 240_000,
+  enduranceMs: 120_000,
 }
 
 export const QUICK: Scale = {
