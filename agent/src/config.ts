@@ -30,7 +30,7 @@ export const SETTINGS = {
     max: 60_000,
     unit: 'ms',
     meaning:
-      'Time between two syncs without news; longer while a wait call is open, which brings the news: as the server says',
+      'Time between two syncs without news; longer, as the server says, for an agent that holds nothing and has a wait call open',
   },
   dataDir: {
     kind: 'text',

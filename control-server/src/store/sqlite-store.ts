@@ -539,27 +539,25 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
 const commandOfRow = (row: Row, attempts: Attempt[]): Command => {
   const spec = json(row.spec) as CommandSpec
   specBytes.set(spec, (row.spec as string).length)
-  return commandWith(spec, row, attempts)
+  return {
+    commandId: row.command_id as string,
+    type: row.type as Command['type'],
+    priority: row.priority as number,
+    spec,
+    status: row.status as Command['status'],
+    availableAtMs: row.available_at_ms as number | null,
+    result: json(row.result),
+    resultTruncated: row.result_truncated === 1,
+    error: json(row.error),
+    cancel: json(row.cancel),
+    grantedCount: row.granted_count as number,
+    crashCount: row.crash_count as number,
+    createdAtMs: row.created_at_ms as number,
+    startedAtMs: row.started_at_ms as number | null,
+    finishedAtMs: row.finished_at_ms as number | null,
+    attempts,
+  }
 }
-
-const commandWith = (spec: CommandSpec, row: Row, attempts: Attempt[]): Command => ({
-  commandId: row.command_id as string,
-  type: row.type as Command['type'],
-  priority: row.priority as number,
-  spec,
-  status: row.status as Command['status'],
-  availableAtMs: row.available_at_ms as number | null,
-  result: json(row.result),
-  resultTruncated: row.result_truncated === 1,
-  error: json(row.error),
-  cancel: json(row.cancel),
-  grantedCount: row.granted_count as number,
-  crashCount: row.crash_count as number,
-  createdAtMs: row.created_at_ms as number,
-  startedAtMs: row.started_at_ms as number | null,
-  finishedAtMs: row.finished_at_ms as number | null,
-  attempts,
-})
 
 const rowOfAttempt = (commandId: string, attempt: Attempt): Row => ({
   ...attempt,
