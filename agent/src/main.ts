@@ -18,7 +18,7 @@ import {
   refuseInProduction,
   SettingsError,
 } from '@agent-executor/runtime'
-import { v7 as uuidv7 } from 'uuid'
+import { uuidv7 } from 'uuidv7'
 import { type AgentEnd, createAgent } from './agent.ts'
 import { createControlServer } from './client/control-server.ts'
 import { SETTINGS } from './config.ts'

@@ -118,10 +118,9 @@ export function createSession(options: SessionOptions) {
     if (entry?.phase === 'STARTED' && mayBegin.delete(attemptId)) work.begin(entry)
   }
 
-  /** Does what the answer asks for; one commit for what needs no effect, one for all starts. */
+  /** Does what the answer asks for: one commit, then the effects. */
   const perform = (actions: readonly Action[], revSeen: number, confirmedUntilMs: number): boolean => {
     const atMs = nowMs()
-    const seen: Write = { type: 'seen', rev: revSeen }
     const of = <Type extends Action['type']>(type: Type) =>
       actions.filter((action): action is Extract<Action, { type: Type }> => action.type === type)
 
@@ -139,20 +138,18 @@ export function createSession(options: SessionOptions) {
     for (const { attemptId, reason, active } of of('cancel'))
       if (active) work.stop(attemptId, { type: 'cancel', reason })
       else writes.push(finishWrite(attemptId, failed('CANCELLED', 'CANCELLED', reason)))
-    if (writes.length > 0) journal.write([...writes, seen])
 
     const starts = of('start').map(({ attemptId }) => attemptId)
     const resumes = of('resume').map(({ attemptId }) => attemptId)
     if (starts.length > 0) crashPoint('grant.received')
-    if (starts.length + resumes.length > 0) {
-      // The answer may have been under way for longer than the lease: then the server may think otherwise by now. What
-      // the heartbeat thread renewed since does not count, the lease may have been over before.
-      if (mustStop(leaseClockMs(), confirmedUntilMs, leaseMs)) return true
-      if (starts.length > 0)
-        journal.write([...starts.map((attemptId): Write => ({ type: 'start', attemptId, atMs })), seen])
-      for (const attemptId of starts) mayBegin.add(attemptId)
-      for (const attemptId of [...resumes, ...starts]) begin(attemptId)
-    }
+    // The answer may have been under way for longer than the lease: then the server may think otherwise by now. What the
+    // heartbeat thread renewed since does not count, the lease may have been over before.
+    const late = starts.length + resumes.length > 0 && mustStop(leaseClockMs(), confirmedUntilMs, leaseMs)
+    if (!late) for (const attemptId of starts) writes.push({ type: 'start', attemptId, atMs })
+    if (writes.length > 0) journal.write([...writes, { type: 'seen', rev: revSeen }])
+    if (late) return true
+    for (const attemptId of starts) mayBegin.add(attemptId)
+    for (const attemptId of [...resumes, ...starts]) begin(attemptId)
     return of('accept').length > 0 || of('reopen').length > 0 || of('cancel').some(({ active }) => !active)
   }
 

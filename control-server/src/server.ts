@@ -16,7 +16,7 @@ import {
   refuseInProduction,
   SettingsError,
 } from '@agent-executor/runtime'
-import { v7 as uuidv7 } from 'uuid'
+import { uuidv7 } from 'uuidv7'
 import { buildApp } from './app.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'

@@ -124,7 +124,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'control-server/src/server.ts',
-    may: ['control-server/src', PROTOCOL, RUNTIME, NODE, 'uuid'],
+    may: ['control-server/src', PROTOCOL, RUNTIME, NODE, 'uuidv7'],
     why: 'the composition root: the one place that knows all parts',
   },
   {
@@ -197,7 +197,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/main.ts',
-    may: ['agent/src', PROTOCOL, RUNTIME, NODE, 'uuid'],
+    may: ['agent/src', PROTOCOL, RUNTIME, NODE, 'uuidv7'],
     why: 'the composition root: the one place that knows all parts',
   },
   {

@@ -1,7 +1,7 @@
 -- Running commands whose agent has been silent for longer than the lease of the attempt, as `leaseExpiresAtMs` in
 -- src/lifecycle/lease-policy.ts counts it. :nowMs, :limit.
 SELECT commands.* FROM agents
-JOIN commands ON commands.agent_id = agents.agent_id AND commands.phase IN ('OFFERED', 'RUNNING', 'LOST')
+JOIN commands ON commands.agent_id = agents.agent_id AND (commands.phase = 'OFFERED' OR commands.status = 'RUNNING')
 JOIN attempts ON attempts.command_id = commands.command_id AND attempts.number = commands.attempt
 WHERE commands.phase = 'RUNNING' AND :nowMs >= CASE agents.kind
   WHEN 'sync' THEN max(attempts.granted_at_ms, agents.renewed_at_ms)

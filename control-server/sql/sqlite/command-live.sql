@@ -1,2 +1,2 @@
 -- Commands whose newest attempt is offered, running or lost.
-SELECT * FROM commands WHERE phase IN ('OFFERED', 'RUNNING', 'LOST')
+SELECT * FROM commands WHERE phase = 'OFFERED' OR status = 'RUNNING'

@@ -42,8 +42,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     edits: [
       {
         module: SESSION,
-        find: "journal.write([...starts.map((attemptId) => ({ type: 'start', attemptId, atMs })), seen])",
-        put: '',
+        find: "writes.push({ type: 'start', attemptId, atMs })",
+        put: ';',
       },
       { module: SESSION, find: "if (entry?.phase === 'STARTED' && mayBegin", put: 'if (entry && mayBegin' },
     ],
@@ -70,7 +70,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'confirmation-in-time': {
     guard: 'nothing starts or goes on by an answer that came after the lease',
-    edits: [{ module: SESSION, find: 'if (mustStop(leaseClockMs(), confirmedUntilMs, leaseMs))', put: 'if (false)' }],
+    edits: [{ module: SESSION, find: 'mustStop(leaseClockMs(), confirmedUntilMs, leaseMs)', put: 'false' }],
   },
   'idempotent-ack': {
     guard: 'an outcome that counts already is acknowledged again',
