@@ -60,17 +60,20 @@ export function buildApp(options: AppOptions): App {
   installJsonBody(app as unknown as FastifyInstance)
   installHostCheck(app as unknown as FastifyInstance, options.hosts)
 
-  app.addHook('onRequest', async (request, reply) => {
+  // With callbacks: a promise for each hook would be a tenth of what a request costs.
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-content-type-options', 'nosniff')
     reply.header('x-request-id', request.id)
     const isProbe = request.routeOptions.url === '/readyz' || request.routeOptions.url === '/livez'
     if (options.stopping.aborted && !isProbe)
       throw new ApiError('SHUTTING_DOWN', undefined, { headers: { ...RETRY_LATER, connection: 'close' } })
+    done()
   })
 
   // A connection that is kept alive would keep the stopping server waiting for its next request.
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (options.stopping.aborted) reply.header('connection', 'close')
+    done()
   })
 
   healthRoutes(app, options)

@@ -91,10 +91,13 @@ export function openJournal(options: {
       'SELECT *, coalesce(length(CAST(outcome AS BLOB)), 0) AS outcome_bytes FROM entries WHERE attempt_id = ?',
     ),
     outcome: db.prepare('SELECT outcome FROM entries WHERE attempt_id = ?').pluck(),
-    // An attempt that was dropped before it started may be offered again, with less of its time left.
     accept: db.prepare(
       `INSERT INTO entries (attempt_id, phase, type, offer, accepted_at_ms) VALUES (?, 'ACCEPTED', ?, ?, ?)
-       ON CONFLICT (attempt_id) DO UPDATE SET phase = 'ACCEPTED', offer = excluded.offer, acked_at_ms = NULL, verdict = NULL`,
+       ON CONFLICT DO NOTHING`,
+    ),
+    // An attempt that was dropped before it started may be offered again, with less of its time left.
+    acceptAgain: db.prepare(
+      "UPDATE entries SET phase = 'ACCEPTED', offer = ?, acked_at_ms = NULL, verdict = NULL WHERE attempt_id = ?",
     ),
     start: db.prepare(
       "UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'",
@@ -121,10 +124,17 @@ export function openJournal(options: {
   }
   if (sql.identity.get() === undefined) sql.create.run(options.newAgentId, options.newJournalId)
 
+  /** Attempts that the commit under way found in the file. */
+  const acceptedAgain = new Set<string>()
   /** Each answers how many rows it changed. */
   const written = {
-    accept: ({ offer, atMs }: Extract<Write, { type: 'accept' }>) =>
-      sql.accept.run(offer.attemptId, offer.type, JSON.stringify(offer), atMs),
+    accept: ({ offer, atMs }: Extract<Write, { type: 'accept' }>) => {
+      const text = JSON.stringify(offer)
+      const inserted = sql.accept.run(offer.attemptId, offer.type, text, atMs)
+      if (inserted.changes === 1) return inserted
+      acceptedAgain.add(offer.attemptId)
+      return sql.acceptAgain.run(text, offer.attemptId)
+    },
     start: ({ attemptId, atMs }: Extract<Write, { type: 'start' }>) => {
       const started = sql.start.run(atMs, attemptId)
       if (started.changes !== 1) throw new Error(`attempt ${attemptId} cannot be started`)
@@ -152,8 +162,10 @@ export function openJournal(options: {
   const remember = (write: Write): void => {
     if (write.type === 'seen' || openEntries === null) return
     if (write.type === 'reopen') openEntries = null
-    else if (write.type === 'accept') openEntries.set(write.offer.attemptId, read(write.offer.attemptId) as Entry)
-    else if (write.type === 'ack') openEntries.delete(write.attemptId)
+    else if (write.type === 'accept') {
+      const { attemptId } = write.offer
+      openEntries.set(attemptId, acceptedAgain.has(attemptId) ? (read(attemptId) as Entry) : newEntry(write.offer))
+    } else if (write.type === 'ack') openEntries.delete(write.attemptId)
     else {
       const entry = openEntries.get(write.attemptId)
       if (entry === undefined) throw new Error(`attempt ${write.attemptId} is not open`)
@@ -166,6 +178,7 @@ export function openJournal(options: {
     if (writes.length === 0) return
     const touched = steps.filter((step) => writes.some(({ type }) => type === step))
     let changed: Write[] = []
+    acceptedAgain.clear()
     inTransaction(() => {
       changed = writes.filter((write) => written[write.type](write as never).changes === 1)
       if (counts) sql.advance.run()
@@ -249,6 +262,17 @@ export function openJournal(options: {
 }
 
 type Row = Record<string, unknown>
+
+const newEntry = (offer: Offer): Entry => ({
+  attemptId: offer.attemptId,
+  phase: 'ACCEPTED',
+  offer,
+  startedAtMs: null,
+  outcomeState: null,
+  outcomeSha256: null,
+  outcomeBytes: 0,
+  verdict: null,
+})
 
 const stepOf = (write: Extract<Write, { type: 'start' | 'finish' }>): Partial<Entry> =>
   write.type === 'start'

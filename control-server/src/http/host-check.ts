@@ -16,7 +16,7 @@ export const isLoopback = (host: string): boolean =>
  */
 export function installHostCheck(app: FastifyInstance, allowed: readonly string[] | null): void {
   const names = allowed?.map((each) => hostName(each) ?? each.toLowerCase())
-  app.addHook('onRequest', async ({ raw }) => {
+  app.addHook('onRequest', ({ raw }, _reply, done) => {
     // `http://name/path` is how one asks a proxy; its name would have to be checked in place of Host.
     if (!raw.url?.startsWith('/')) throw new ApiError('MALFORMED_REQUEST', 'The request target must be a path.')
     // Node would answer without a body where Host is missing, and use the first where there are two.
@@ -24,9 +24,11 @@ export function installHostCheck(app: FastifyInstance, allowed: readonly string[
     const isOld = raw.httpVersion === '1.0'
     if (hosts.length > 1 || (hosts.length === 0 && !isOld))
       throw new ApiError('MALFORMED_REQUEST', 'The request must have one Host header.')
-    if (names === undefined || raw.headers.host === undefined) return
-    const name = hostName(raw.headers.host)
-    if (name === null || !(isLoopback(name) || names.includes(name))) throw new ApiError('MISDIRECTED_HOST')
+    if (names !== undefined && raw.headers.host !== undefined) {
+      const name = hostName(raw.headers.host)
+      if (name === null || !(isLoopback(name) || names.includes(name))) throw new ApiError('MISDIRECTED_HOST')
+    }
+    done()
   })
 }
 

@@ -9,6 +9,19 @@ export const TIMEOUT_MARGIN_MS = 60_000
 
 const BACKOFF = { initialMs: 1000, maxMs: 60_000, factor: 2 }
 
+/** What a command gets that was not asked for; the same objects each time. */
+export const SPEC_DEFAULTS: Readonly<Omit<CommandSpec, 'payload' | 'timeoutMs'>> = {
+  labels: [],
+  pinnedTo: null,
+  totalTimeoutMs: null,
+  expiresAtMs: null,
+  notBeforeMs: null,
+  retry: { maxAttempts: 1, backoff: BACKOFF, retryOn: null },
+  takeover: 'manual',
+  lostAfterMs: null,
+  metadata: {},
+}
+
 /** Set by the connection itself; a client that could set them could smuggle a second request. */
 const HEADERS_RESERVED = new Set([
   'accept-encoding',
@@ -59,20 +72,23 @@ export function commandOf(submission: Submission, commandId: string, nowMs: numb
   const notBeforeMs = instantMs(submission.notBefore)
   const spec: CommandSpec = {
     payload: submission.payload as JsonValue,
-    labels: submission.labels ?? [],
+    labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
     timeoutMs: submission.timeoutMs ?? ownTimeMs(submission) + TIMEOUT_MARGIN_MS,
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
-    retry: {
-      maxAttempts: retry?.maxAttempts ?? 1,
-      backoff: { ...BACKOFF, ...retry?.backoff },
-      retryOn: retry?.retryOn ?? null,
-    },
-    takeover: submission.takeover ?? 'manual',
+    retry:
+      retry === undefined
+        ? SPEC_DEFAULTS.retry
+        : {
+            maxAttempts: retry.maxAttempts ?? 1,
+            backoff: { ...BACKOFF, ...retry.backoff },
+            retryOn: retry.retryOn ?? null,
+          },
+    takeover: submission.takeover ?? SPEC_DEFAULTS.takeover,
     lostAfterMs: submission.lostAfterMs ?? null,
-    metadata: submission.metadata ?? {},
+    metadata: submission.metadata ?? SPEC_DEFAULTS.metadata,
   }
   return {
     ...blank(commandId, submission.type, spec, nowMs),
@@ -86,19 +102,7 @@ export const commandOfOffer = (offer: Offer): Command =>
   blank(
     offer.commandId,
     offer.type,
-    {
-      payload: offer.payload,
-      labels: [],
-      pinnedTo: null,
-      timeoutMs: offer.timeoutMs,
-      totalTimeoutMs: null,
-      expiresAtMs: null,
-      notBeforeMs: null,
-      retry: { maxAttempts: 1, backoff: BACKOFF, retryOn: null },
-      takeover: 'manual',
-      lostAfterMs: null,
-      metadata: {},
-    },
+    { ...SPEC_DEFAULTS, payload: offer.payload, timeoutMs: offer.timeoutMs },
     offer.createdAtMs,
   )
 

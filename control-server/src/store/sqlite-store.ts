@@ -25,6 +25,7 @@ import {
 } from '../lifecycle/command.ts'
 import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { depthAfter } from '../lifecycle/queue-depth.ts'
+import { SPEC_DEFAULTS } from '../lifecycle/submission.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import { createLiveCommands } from './live-commands.ts'
 import {
@@ -58,6 +59,7 @@ export type SqliteStoreOptions = {
   onFatal: (error: unknown) => never
 }
 
+/** Made with Object.assign or in one piece: to add names to a spread costs a statement's time. */
 type Row = Record<string, unknown>
 
 type Written<Result> = { result: Result; changes: readonly Change[] }
@@ -215,12 +217,16 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   })
   const save = ({ command, entry }: Change, nowMs: number): void => {
     const row = rowOfCommand(command, policy)
-    if (entry.from === null) run('command-insert', { ...row, ...submittedRowOf(command) })
+    if (entry.from === null) run('command-insert', Object.assign(row, submittedRowOf(command)))
     else if (run('command-update', row) === 0) throw new Error(`command ${command.commandId} is final`)
     for (const attempt of command.attempts) if (!stored.has(attempt)) saveAttempt(command.commandId, attempt)
     live.put(command)
     run('event-save', {
-      ...entry,
+      type: entry.type,
+      from: entry.from,
+      to: entry.to,
+      attempt: entry.attempt,
+      agentId: entry.agentId,
       atMs: nowMs,
       commandId: command.commandId,
       detail: entry.detail === undefined ? null : JSON.stringify(entry.detail),
@@ -498,9 +504,18 @@ const jsonOrNull = (value: unknown): string | null => (value === null ? null : J
 /** Sizes of the texts; a command keeps its spec through all that happens to it. */
 const specBytes = new WeakMap<CommandSpec, number>()
 
+/** Without what was not asked for: each change of a command writes its row anew. */
+const specText = (spec: CommandSpec): string => {
+  const asked: Row = {}
+  for (const [name, value] of Object.entries(spec))
+    if (value !== SPEC_DEFAULTS[name as keyof typeof SPEC_DEFAULTS]) asked[name] = value
+  return JSON.stringify(asked)
+}
+const specOf = (text: string): CommandSpec => Object.assign({}, SPEC_DEFAULTS, JSON.parse(text))
+
 /** What never changes. */
 const submittedRowOf = (command: Command): Row => {
-  const spec = JSON.stringify(command.spec)
+  const spec = specText(command.spec)
   specBytes.set(command.spec, spec.length)
   return {
     type: command.type,
@@ -537,7 +552,7 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
 }
 
 const commandOfRow = (row: Row, attempts: Attempt[]): Command => {
-  const spec = json(row.spec) as CommandSpec
+  const spec = specOf(row.spec as string)
   specBytes.set(spec, (row.spec as string).length)
   return {
     commandId: row.command_id as string,
@@ -559,11 +574,8 @@ const commandOfRow = (row: Row, attempts: Attempt[]): Command => {
   }
 }
 
-const rowOfAttempt = (commandId: string, attempt: Attempt): Row => ({
-  ...attempt,
-  commandId,
-  error: jsonOrNull(attempt.error),
-})
+const rowOfAttempt = (commandId: string, attempt: Attempt): Row =>
+  Object.assign({ commandId }, attempt, { error: jsonOrNull(attempt.error) })
 
 const attemptOfRow = (row: Row): Attempt => ({
   number: row.number as number,

@@ -12,7 +12,7 @@ import {
   submissionSchema,
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
@@ -85,8 +85,9 @@ export function commandRoutes(app: App, context: Context): void {
   const inFlight = createInFlight(limits.inFlightBytesMax, limits.bodyBytesMax)
   const queueFull = () => new ApiError('QUEUE_FULL', undefined, { headers: RETRY_LATER })
   /** In a flood, reading and parsing would be most of what a refusal costs. A key may be that of a command that exists. */
-  const refuseUnread = async (request: FastifyRequest): Promise<void> => {
+  const refuseUnread = (request: FastifyRequest, _reply: FastifyReply, done: () => void): void => {
     if (store.isFull() && request.headers['idempotency-key'] === undefined) throw queueFull()
+    done()
   }
 
   app.post(
