@@ -1,7 +1,7 @@
 /** What clients do: submit, read, list, cancel. */
 import type { CommandRecord } from '@agent-executor/protocol'
 import t from 'tap'
-import { v7 as uuidv7 } from 'uuid'
+import { uuidv7 } from 'uuidv7'
 import { commandOf } from '../../src/lifecycle/submission.ts'
 import { isApiError, startServer } from './harness.ts'
 
