@@ -173,6 +173,8 @@ function prepare(db: SqliteDatabase, pragmas: Readonly<Record<string, string | n
   const journalMode = db.pragma('journal_mode = WAL', { simple: true })
   if (journalMode !== 'wal') throw new SqliteFileError(db.name, `cannot be in WAL mode: it is in ${journalMode} mode`)
   db.pragma('synchronous = FULL')
+  // What a savepoint remembers to go back to spills into a file otherwise, with every transaction of some size.
+  db.pragma('temp_store = MEMORY')
   db.pragma('trusted_schema = OFF')
   for (const [name, value] of Object.entries(pragmas)) db.pragma(`${name} = ${value}`)
 }

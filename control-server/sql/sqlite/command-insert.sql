@@ -1,7 +1,5 @@
--- Writes a new command. 1 row.
+-- Writes a new command: waiting, nothing tried. 1 row; fails where the id exists.
 INSERT INTO commands (command_id, type, priority, lane, labels, metadata, spec, status, phase, ready, available_at_ms,
-  due_at_ms, attempt, granted_attempt, agent_id, granted_count, crash_count, cancel, result, result_truncated, error,
-  created_at_ms, started_at_ms, finished_at_ms)
-VALUES (:commandId, :type, :priority, :lane, :labels, :metadata, :spec, :status, :phase, :ready, :availableAtMs,
-  :dueAtMs, :attempt, :grantedAttempt, :agentId, :grantedCount, :crashCount, :cancel, :result, :resultTruncated, :error,
-  :createdAtMs, :startedAtMs, :finishedAtMs)
+  due_at_ms, attempt, granted_attempt, granted_count, crash_count, result_truncated, created_at_ms)
+VALUES (:commandId, :type, :priority, :lane, :labels, :metadata, :spec, 'PENDING', 'WAITING', :ready, :availableAtMs,
+  :dueAtMs, 0, 0, 0, 0, 0, :createdAtMs)

@@ -1,7 +1,8 @@
 /**
  * The store on one SQLite file, owned by one server process. Writes that arrive in the same turn of the event loop share
- * one `BEGIN IMMEDIATE` transaction with `synchronous=FULL`, each in a savepoint of its own; better-sqlite3 runs it to its
- * end without letting anything else in, so nothing is locked by row.
+ * one `BEGIN IMMEDIATE` transaction with `synchronous=FULL`; where one of them fails they are made again, each in a
+ * savepoint of its own. better-sqlite3 runs a transaction to its end without letting anything else in, so nothing is
+ * locked by row.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -145,6 +146,21 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     })
   const waiting: Writing[] = []
   const inSavepoint = db.transaction((body: Writing['body']) => body())
+  /** Makes the writes one after the other in one transaction; `made` answers undefined for one that failed by itself. */
+  const inOneTransaction = (
+    batch: readonly Writing[],
+    made: (writing: Writing) => Written<unknown> | undefined,
+  ): { writing: Writing; result: unknown; changes: readonly Change[] }[] =>
+    inTransaction(() =>
+      batch.flatMap((writing, index) => {
+        if (index > 0 && index === Math.floor(batch.length / 2)) crashPoint('batch.half-written')
+        const done = made(writing)
+        if (done === undefined) return []
+        depth = depthAfter(depth, done.changes)
+        crashPoint(`${writing.operation}.before-commit`)
+        return [{ writing, result: done.result, changes: done.changes }]
+      }),
+    )
 
   /** PENDING commands, those written and not yet committed included. */
   let depth = get('command-pending')?.depth as number
@@ -155,27 +171,27 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     if (batch.length === 0) return
     if (waiting.length > 0) setImmediate(commit)
     const depthBefore = depth
-    const written: { writing: Writing; result: unknown }[] = []
-    const changes: Change[] = []
-    try {
-      inTransaction(() => {
-        for (const [index, writing] of batch.entries()) {
-          if (index > 0 && index === Math.floor(batch.length / 2)) crashPoint('batch.half-written')
-          const done = tried(writing)
-          if (done === undefined) continue
-          written.push({ writing, result: done.result })
-          changes.push(...done.changes)
-          depth = depthAfter(depth, done.changes)
-          crashPoint(`${writing.operation}.before-commit`)
-        }
-      })
-      for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
-    } catch (error) {
+    const undone = (): void => {
       depth = depthBefore
       live.forget()
+    }
+    let written: ReturnType<typeof inOneTransaction>
+    try {
+      try {
+        written = inOneTransaction(batch, ({ body }) => body())
+      } catch (error) {
+        if (error instanceof StoreUnavailableError) throw error
+        // Savepoints only now: to remember for each what it would have to undo is a tenth of what a write costs.
+        undone()
+        written = inOneTransaction(batch, tried)
+      }
+      for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
+    } catch (error) {
+      undone()
       for (const { reject } of batch) reject(error)
       return
     }
+    const changes = written.flatMap((each) => each.changes)
     if (changes.length > 0) onCommit(changes, currentRev())
     for (const { writing, result } of written) writing.resolve(result)
   }
@@ -216,9 +232,11 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
   })
   const save = ({ command, entry }: Change, nowMs: number): void => {
-    const row = rowOfCommand(command, policy)
-    if (entry.from === null) run('command-insert', Object.assign(row, submittedRowOf(command)))
-    else if (run('command-update', row) === 0) throw new Error(`command ${command.commandId} is final`)
+    if (entry.from === null) run('command-insert', rowOfNew(command, policy))
+    if (entry.from !== null || command.attempts.length > 0 || !isUntouched(command)) {
+      const changed = run(isUntouched(command) ? 'command-move' : 'command-update', rowOfCommand(command, policy))
+      if (changed === 0) throw new Error(`command ${command.commandId} is final`)
+    }
     for (const attempt of command.attempts) if (!stored.has(attempt)) saveAttempt(command.commandId, attempt)
     live.put(command)
     run('event-save', {
@@ -288,7 +306,6 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
         if (isFull()) return { result: { outcome: 'full' }, changes: [] }
-        if (get('command-get', { commandId: command.commandId })) throw new Error(`command ${command.commandId} exists`)
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
         save(change, command.createdAtMs)
@@ -513,17 +530,24 @@ const specText = (spec: CommandSpec): string => {
 }
 const specOf = (text: string): CommandSpec => Object.assign({}, SPEC_DEFAULTS, JSON.parse(text))
 
-/** What never changes. */
-const submittedRowOf = (command: Command): Row => {
+/** Nothing is written of it but where it is: what may come with an end or a cancel is as it was submitted. */
+const isUntouched = ({ cancel, result, error, crashCount, finishedAtMs }: Command): boolean =>
+  cancel === null && result === null && error === null && crashCount === 0 && finishedAtMs === null
+
+const rowOfNew = (command: Command, policy: LifecyclePolicy): Row => {
   const spec = specText(command.spec)
   specBytes.set(command.spec, spec.length)
   return {
+    commandId: command.commandId,
     type: command.type,
     priority: command.priority,
     lane: laneOf(command),
     labels: JSON.stringify(command.spec.labels),
     metadata: JSON.stringify(command.spec.metadata),
     spec,
+    ready: isReady(command) ? 1 : 0,
+    availableAtMs: command.availableAtMs,
+    dueAtMs: dueAtMs(command, policy),
     createdAtMs: command.createdAtMs,
   }
 }
