@@ -45,7 +45,7 @@ export function inventory(
     if (entry.phase === 'FINISHED') offerBytes += JSON.stringify(entry.offer).length
     return offerBytes > 2 * bytesMax && entry.phase === 'FINISHED'
       ? named(entry)
-      : { ...named(entry), offer: entry.offer }
+      : Object.assign(named(entry), { offer: entry.offer })
   }
   const withOutcome = (entry: Entry): HeldAttempt => {
     const item = withOffer(entry)
@@ -57,7 +57,7 @@ export function inventory(
     const outcome = outcomeOf(entry.attemptId)
     if (outcome === undefined || entry.outcomeSha256 === null) return item
     outcomeBytes += entry.outcomeBytes
-    return { ...item, outcome, outcomeSha256: entry.outcomeSha256 }
+    return Object.assign(item, { outcome, outcomeSha256: entry.outcomeSha256 })
   }
   return { held: [...live.map(withOffer), ...finished.slice(0, FINISHED_MAX).map(withOutcome)], complete }
 }

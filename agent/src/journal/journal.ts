@@ -169,7 +169,7 @@ export function openJournal(options: {
     else {
       const entry = openEntries.get(write.attemptId)
       if (entry === undefined) throw new Error(`attempt ${write.attemptId} is not open`)
-      openEntries.set(write.attemptId, { ...entry, ...stepOf(write) })
+      openEntries.set(write.attemptId, Object.assign({ ...entry }, stepOf(write)))
     }
   }
 

@@ -20,7 +20,7 @@ export const FULL = {
   idleAgents: 10_000,
   idleMs: 8_000,
   enduranceCommands: 1_000_000,
-  enduranceMs: 120_000,
+  enduranceMs: 480_000,
 }
 
 export const QUICK: Scale = {

@@ -11,7 +11,7 @@ export const endurance: Scenario = {
   name: 'endurance',
   title: 'Endurance',
   method:
-    'End to end in pieces of 2,000, one agent with 50 slots, until a million commands have ended or four minutes are over. Memory of the server is its resident set.',
+    'End to end in pieces of 2,000, one agent with 50 slots, until a million commands have ended or eight minutes are over. Memory of the server is its resident set.',
   units: ({ scale }) => [
     {
       subject: PRODUCT,

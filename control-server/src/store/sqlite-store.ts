@@ -173,7 +173,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     const depthBefore = depth
     const undone = (): void => {
       depth = depthBefore
-      live.forget()
+      forget()
     }
     let written: ReturnType<typeof inOneTransaction>
     try {
@@ -203,14 +203,20 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     } catch (error) {
       // What ails the database ails all of them; after some of its errors there is no transaction any more.
       if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
-      live.forget()
+      forget()
       reject(error)
       return undefined
     }
   }
 
+  /** Something was undone: what is remembered of the database may not be in it. */
+  const forget = (): void => {
+    stored = new WeakSet()
+    live.forget()
+  }
+
   /** As they are in the database: those that a decision leaves alone are not written again. */
-  const stored = new WeakSet<Attempt>()
+  let stored = new WeakSet<Attempt>()
   const commandFrom = (row: Row, grantedTo: string | null = null): Command => {
     if (row.attempt === 0) return commandOfRow(row, [])
     const attempts = all('attempt-live', {

@@ -3,7 +3,7 @@
  * reads in a transaction, asks a pure function, and writes what that answers before it resolves. Resolved means
  * durable: the commit was fsynced.
  *
- * - `decide` is synchronous and pure; a store may call it again after a serialization failure.
+ * - `decide` is synchronous and pure; a store may call it again, where it could not write what was decided first.
  * - A `decide` that throws undoes the whole transaction and rejects with that error.
  * - Every change carries an entry for the event log, written in the same transaction. The number of the newest entry is
  *   the server's revision (`rev`) and never goes back.
