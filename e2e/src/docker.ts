@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import Dockerode from 'dockerode'
 import { needs } from './processes.ts'
 
-export const IMAGE = 'debian:bookworm-slim'
+const IMAGE = 'debian:bookworm-slim'
 export const DOCKER_SOCKET = '/var/run/docker.sock'
 const LABEL = 'agent-executor.agent'
 

@@ -156,7 +156,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/docker/docker.ts',
-    may: ['agent/src/docker', 'node:stream', 'dockerode'],
+    may: ['agent/src/docker', 'node:fs/promises', 'node:stream', 'dockerode'],
     why: 'the one file that speaks to Docker',
   },
   {

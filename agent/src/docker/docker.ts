@@ -2,8 +2,9 @@
  * Docker, as far as RUN_AGENT needs it. Every call has a deadline, and ends in an answer, in `DockerRefused` (Docker
  * answered, and nothing was done) or in `DockerUnavailable` (no answer: what was asked for may have happened).
  */
+import { access } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import Dockerode from 'dockerode'
+import type Dockerode from 'dockerode'
 import { LABELS } from './create-options.ts'
 
 export class DockerUnavailable extends Error {
@@ -49,10 +50,17 @@ export function createDocker(options: {
   /** It answers now, or no more, and why. */
   onChange: (up: boolean, reason: string) => void
 }) {
-  const dockerode = new Dockerode({ socketPath: options.socketPath })
+  const { socketPath } = options
+  let dockerode: Promise<Dockerode> | null = null
+  /** Loaded where there is a socket: it takes 20 MB, which an agent without Docker can do without. */
+  const loaded = (): Promise<Dockerode> => {
+    dockerode ??= import('dockerode').then(({ default: Client }) => new Client({ socketPath }))
+    return dockerode
+  }
   let up = false
   let told = false
   let probing: NodeJS.Timeout | undefined
+  let unwatched = false
 
   const change = (now: boolean, reason: string): void => {
     if (told && up === now) return
@@ -64,13 +72,13 @@ export function createDocker(options: {
   const call = async <Answer>(
     what: string,
     deadlineMs: number,
-    body: (abortSignal: AbortSignal) => Promise<Answer>,
+    body: (api: Dockerode, abortSignal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer> => {
     const deadline = new AbortController()
     // Ended with the answer: the signal would otherwise end the stream that came with it.
     const timer = setTimeout(() => deadline.abort(), deadlineMs)
     try {
-      return await body(deadline.signal)
+      return await body(await loaded(), deadline.signal)
     } catch (error) {
       const { statusCode } = error as { statusCode?: number }
       const message = error instanceof Error ? error.message : String(error)
@@ -85,14 +93,13 @@ export function createDocker(options: {
   const probe = async (): Promise<void> => {
     try {
       // Not `ping`, which a Docker answers that does nothing else any more.
-      await call('list', PROBE_MS, (abortSignal) => dockerode.listContainers({ limit: 1, abortSignal }))
+      await access(socketPath)
+      await call('list', PROBE_MS, (api, abortSignal) => api.listContainers({ limit: 1, abortSignal }))
       change(true, 'it answers')
     } catch (error) {
       change(false, error instanceof Error ? error.message : String(error))
     }
   }
-
-  const container = (id: string) => dockerode.getContainer(id)
 
   /** False where Docker refuses with one of these statuses. */
   const unless = async (statusCodes: readonly number[], body: () => Promise<unknown>): Promise<boolean> => {
@@ -111,11 +118,13 @@ export function createDocker(options: {
     /** Asks whether it is there, from now on again and again. */
     watch(): void {
       void probe().finally(function again() {
+        if (unwatched) return
         probing = setTimeout(() => void probe().finally(again), PROBE_EACH_MS)
         probing.unref()
       })
     },
     unwatch(): void {
+      unwatched = true
       clearTimeout(probing)
     },
 
@@ -125,8 +134,8 @@ export function createDocker(options: {
       // As they are, dockerode would put all of them into the URL as well.
       const parts = { _query: { name }, _body: body }
       const made = await unless([CONFLICT], () =>
-        call('create', CREATE_MS, (abortSignal) =>
-          dockerode.createContainer(Object.assign(parts, { abortSignal }) as Dockerode.ContainerCreateOptions),
+        call('create', CREATE_MS, (api, abortSignal) =>
+          api.createContainer(Object.assign(parts, { abortSignal }) as Dockerode.ContainerCreateOptions),
         ),
       )
       return made ? 'created' : 'taken'
@@ -135,7 +144,9 @@ export function createDocker(options: {
     /** By id or name; null where there is none. */
     async inspect(id: string): Promise<Seen | null> {
       try {
-        return seenOf(await call('inspect', CALL_MS, (abortSignal) => container(id).inspect({ abortSignal })))
+        return seenOf(
+          await call('inspect', CALL_MS, (api, abortSignal) => api.getContainer(id).inspect({ abortSignal })),
+        )
       } catch (error) {
         if (error instanceof DockerRefused && error.statusCode === NOT_FOUND) return null
         throw error
@@ -144,30 +155,32 @@ export function createDocker(options: {
 
     /** Unpacks a tar below `path`, which has to be in a volume. */
     async put(id: string, path: string, tar: Buffer): Promise<void> {
-      await call('put', CREATE_MS, (abortSignal) => container(id).putArchive(tar, { path, abortSignal } as never))
+      await call('put', CREATE_MS, (api, abortSignal) =>
+        api.getContainer(id).putArchive(tar, { path, abortSignal } as never),
+      )
     },
 
     /** Only where its status is `created`: one that has exited would run again. */
     async start(id: string): Promise<void> {
       // 304, it runs already, is as good.
       await unless([NOT_MODIFIED], () =>
-        call('start', CREATE_MS, (abortSignal) => container(id).start({ abortSignal })),
+        call('start', CREATE_MS, (api, abortSignal) => api.getContainer(id).start({ abortSignal })),
       )
     },
 
     /** Its output from now on; of frames, for `createDemultiplexer`. */
     attach: (id: string): Promise<Readable> =>
-      call('attach', CALL_MS, async (abortSignal) => {
+      call('attach', CALL_MS, async (api, abortSignal) => {
         const opts = { stream: true, stdout: true, stderr: true, abortSignal }
-        return (await container(id).attach(opts)) as unknown as Readable
+        return (await api.getContainer(id).attach(opts)) as unknown as Readable
       }),
 
     /** The output that Docker has kept, from the beginning; of frames. For one that has exited. */
     logs: (id: string): Promise<Readable> =>
-      call('logs', CALL_MS, async (abortSignal) => {
+      call('logs', CALL_MS, async (api, abortSignal) => {
         // Without `follow` dockerode gives the whole as one value, and parses what looks like JSON.
         const opts = { follow: true as const, stdout: true, stderr: true, abortSignal }
-        return (await container(id).logs(opts)) as unknown as Readable
+        return (await api.getContainer(id).logs(opts)) as unknown as Readable
       }),
 
     /** Resolves when it does not run, after `ms`, or when `wake` aborts. */
@@ -178,7 +191,8 @@ export function createDocker(options: {
       wake?.addEventListener('abort', end, { once: true })
       if (wake?.aborted) end()
       try {
-        await container(id).wait({ abortSignal: ended.signal })
+        const api = await loaded()
+        await api.getContainer(id).wait({ abortSignal: ended.signal })
       } catch (error) {
         const { statusCode } = error as { statusCode?: number }
         if (statusCode === NOT_FOUND || ended.signal.aborted) return
@@ -191,22 +205,24 @@ export function createDocker(options: {
 
     /** False where it does not run, or is not there. */
     async kill(id: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
-      const body = () => call('kill', CALL_MS, (abortSignal) => container(id).kill({ signal, abortSignal }))
+      const body = () => call('kill', CALL_MS, (api, abortSignal) => api.getContainer(id).kill({ signal, abortSignal }))
       return unless([NOT_FOUND, CONFLICT], body)
     },
 
     /** With its volume, also if it runs. Nothing where it is gone, or going. */
     async remove(id: string): Promise<void> {
       await unless([NOT_FOUND, CONFLICT], () =>
-        call('remove', CREATE_MS, (abortSignal) => container(id).remove({ force: true, v: true, abortSignal })),
+        call('remove', CREATE_MS, (api, abortSignal) =>
+          api.getContainer(id).remove({ force: true, v: true, abortSignal }),
+        ),
       )
     },
 
     /** Every container with this agent's label, running or not. */
     async list(agentId: string): Promise<{ id: string; attemptId: string }[]> {
       const filters = { label: [`${LABELS.agent}=${agentId}`] }
-      const found = await call('list', CALL_MS, (abortSignal) =>
-        dockerode.listContainers({ all: true, filters, abortSignal }),
+      const found = await call('list', CALL_MS, (api, abortSignal) =>
+        api.listContainers({ all: true, filters, abortSignal }),
       )
       return found.flatMap(({ Id, Labels }) => {
         const attemptId = Labels[LABELS.attempt]
