@@ -119,7 +119,7 @@ export function createAgent(options: AgentOptions) {
   /** One at a time; asked for meanwhile, once more. */
   const reconcile = (): void => {
     reconcileAgain = reconciling
-    if (reconciling) return
+    if (reconciling || stopping.signal.aborted) return
     reconciling = true
     Promise.all(options.executors.map((executor) => executor.reconcile?.(stateOf)))
       .catch((error: unknown) =>
@@ -127,7 +127,7 @@ export function createAgent(options: AgentOptions) {
       )
       .finally(() => {
         reconciling = false
-        if (reconcileAgain && !stopping.signal.aborted) reconcile()
+        if (reconcileAgain) reconcile()
       })
   }
 
@@ -149,6 +149,7 @@ export function createAgent(options: AgentOptions) {
         if (outcome === null) {
           runs.delete(attemptId)
           syncSoon.ring()
+          reconcile()
           return
         }
         crashPoint('effect.done')
@@ -326,8 +327,11 @@ export function createAgent(options: AgentOptions) {
       syncSoon.ring()
     },
 
-    /** Something changed that the next sync should tell at once. */
-    syncSoon: syncSoon.ring,
+    /** An executor is ready now, or not any more: the server should know, and what could not be cleaned up may be now. */
+    readyChanged(): void {
+      reconcile()
+      syncSoon.ring()
+    },
 
     /** Stops at once; the journal has what the next life needs. */
     stop(): void {

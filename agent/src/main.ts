@@ -128,7 +128,7 @@ const docker = createDocker({
     if (up) logger.info({ dockerSocket: settings.dockerSocket }, 'Docker answers, RUN_AGENT is offered')
     else
       logger.warn({ dockerSocket: settings.dockerSocket, reason }, 'Docker does not answer, RUN_AGENT is not offered')
-    agent.syncSoon()
+    agent.readyChanged()
   },
 })
 const runAgent = createRunAgentExecutor({

@@ -787,7 +787,7 @@ t.test('an executor whose effects outlive the agent', async (t) => {
     const { agent } = live(t, server, { options: { executors: [agents.executor], slots: { RUN_AGENT: 2 } } })
     await server.synced('that wants none', ({ want }) => want.RUN_AGENT === 0)
     ready = true
-    agent.syncSoon()
+    agent.readyChanged()
     await server.synced('that wants two', ({ want }) => want.RUN_AGENT === 2)
     t.same(server.registrations[0]?.types, ['RUN_AGENT'])
   })

@@ -94,8 +94,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   let outage = false
   /** Of all that it wrote, attached before the start. */
   let whole: Output | null = null
-  /** Attached later, to know when it wrote last. */
+  /** Attached later, to know when it wrote last; anew where Docker was away since. */
   let pulse: Output | null = null
+  let pulseLost = false
   let stopping: Stopping | null = null
   let logReads = 0
 
@@ -138,7 +139,10 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       if (isLeaving() || (loggedId === null && signal.aborted)) return NOT_BEGUN
       if (loggedId === null && performance.now() > giveUpAtMs)
         return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
-      outage ||= error instanceof DockerUnavailable && loggedId !== null
+      if (error instanceof DockerUnavailable && loggedId !== null) {
+        outage = true
+        pulseLost = true
+      }
       await pause()
       return null
     }
@@ -219,19 +223,18 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const follow = async (seen: Seen): Promise<Ending | null> => {
     watched = true
     if (isLeaving()) return NOT_BEGUN
-    if (payload.idleTimeoutMs !== undefined && lastOutput() === null) {
+    if (payload.idleTimeoutMs !== undefined && (pulseLost || (pulse ?? whole) === null)) {
       pulse?.stop()
       pulse = readOutput(await docker.attach(seen.id))
+      pulseLost = false
     }
     await stopIfDue(seen.id)
     await docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null)
     return null
   }
 
-  const lastOutput = (): Output | null => [whole, pulse].find((output) => output?.state() === 'open') ?? null
-
   const idleLeftMs = (): number => {
-    const output = lastOutput()
+    const output = pulse ?? whole
     if (payload.idleTimeoutMs === undefined || output === null) return Number.POSITIVE_INFINITY
     return output.lastMs() + payload.idleTimeoutMs - performance.now()
   }
