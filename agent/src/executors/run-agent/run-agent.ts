@@ -89,6 +89,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
 
   let loggedId = log.id
+  /** Docker was asked to start it, maybe by an earlier life: if it has not, it still may. */
+  let startAsked = log.id !== null
   /** In this life, it was started or seen to run: then its end is seen as well, unless Docker is away. */
   let watched = false
   let outage = false
@@ -131,7 +133,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
         case 'gone':
           return gone()
         case 'stranger':
-          return notStarted('The name of the container is taken by one that is not of this attempt.')
+          return failed({ code: 'CONTAINER_START_FAILED', message: 'The name of the container is taken by another.' })
       }
     } catch (error) {
       if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
@@ -168,7 +170,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       if (!(error instanceof DockerRefused)) throw error
       if (error.statusCode === 404)
         return failed({ code: 'IMAGE_MISSING', message: `Docker does not have the image ${image}.` })
-      return notStarted(error.message)
+      return failed({ code: 'CONTAINER_START_FAILED', message: error.message })
     }
     crashPoint('container.created')
     return null
@@ -176,11 +178,12 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   const start = async (seen: Seen): Promise<Ending | null> => {
     const stray = strayMounts(seen.mounts)
-    if (stray.length > 0) return notStarted(`The image declares volumes, whose size nothing bounds: ${stray}.`)
+    if (stray.length > 0)
+      return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
     try {
       await docker.put(seen.id, INPUT, inputTar(payload.prompt, payload.files ?? [], loggedId === null))
     } catch (error) {
-      if (error instanceof DockerRefused) return notStarted(error.message)
+      if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
       throw error
     }
     if (loggedId === null && !logged(seen.id)) {
@@ -192,11 +195,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     whole = readOutput(await docker.attach(seen.id))
     // Asked for to end while all that was done.
     if (signal.aborted) return null
+    const askedBefore = startAsked
+    startAsked = true
     try {
       await docker.start(seen.id)
     } catch (error) {
       if (!(error instanceof DockerRefused)) throw error
-      if ((await docker.inspect(seen.id))?.status === 'created') return notStarted(error.message)
+      if ((await docker.inspect(seen.id))?.status === 'created') return notStarted(seen, error.message, askedBefore)
     }
     watched = true
     crashPoint('container.started')
@@ -216,12 +221,19 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   /** A start that was asked for may still come: a container that is gone cannot be started. */
   const neverStart = async (seen: Seen): Promise<Ending> => {
-    if (!isLeaving() && loggedId !== null) await docker.remove(seen.id)
+    if (!isLeaving() && startAsked) await docker.remove(seen.id)
     return NOT_BEGUN
+  }
+
+  const notStarted = async (seen: Seen, message: string, askedBefore: boolean): Promise<Ending> => {
+    if (!askedBefore) return failed({ code: 'CONTAINER_START_FAILED', message })
+    await docker.remove(seen.id)
+    return failed({ code: 'INTERRUPTED', message: `${message} An earlier start may have come between.` })
   }
 
   const follow = async (seen: Seen): Promise<Ending | null> => {
     watched = true
+    loggedId ??= seen.id
     if (isLeaving()) return NOT_BEGUN
     if (payload.idleTimeoutMs !== undefined && (pulseLost || (pulse ?? whole) === null)) {
       pulse?.stop()
@@ -258,6 +270,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   const collect = async (seen: Seen): Promise<Ending | null> => {
     crashPoint('container.exited')
+    loggedId ??= seen.id
     const read = await outputOf(seen.id)
     const stderr = read.output?.stderr ?? nothing
     const { reason, failure } = classify({
@@ -325,8 +338,6 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 }
 
 const nothing = createCapture(2)
-
-const notStarted = (message: string): Ending => failed({ code: 'CONTAINER_START_FAILED', message })
 
 const withResult = (failure: { code: FailureCode; message: string }, result: RunAgentResult): Ending =>
   Object.assign(failed(failure), { result })

@@ -240,7 +240,7 @@ t.test('one that was made and not logged is taken, one of somebody else is not t
     .createContainer({ name: `agent-executor-${other.attemptId}`, Image: IMAGE, Cmd: ['sleep', '1000'] })
     .then((container) => container.inspect())
   t.teardown(() => dockerode.getContainer(Id).remove({ force: true }))
-  t.match(await other.begin({}).outcome, { error: { code: 'CONTAINER_START_FAILED', message: /not of this attempt/ } })
+  t.match(await other.begin({}).outcome, { error: { code: 'CONTAINER_START_FAILED', message: /taken by another/ } })
   t.equal((await dockerode.getContainer(Id).inspect()).State.Status, 'created')
 })
 
