@@ -155,6 +155,36 @@ const RULES: readonly Rule[] = [
     why: 'the heartbeat renews a lease and moves nothing, and its thread loads next to nothing',
   },
   {
+    from: 'agent/src/docker/docker.ts',
+    may: ['agent/src/docker', 'node:fs/promises', 'node:stream', 'dockerode'],
+    why: 'the one file that speaks to Docker',
+  },
+  {
+    from: 'agent/src/docker',
+    may: ['agent/src/docker', PROTOCOL, 'node:util'],
+    types: ['dockerode'],
+    why: 'what a container is made with, and whether it may be, is decided without Docker',
+  },
+  {
+    from: 'agent/src/executors/run-agent/run-agent.ts',
+    may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises'],
+    types: ['agent/src/crash-points.ts'],
+    never: /journal|client|dockerode/,
+    why: 'an executor has one effect and no say in what becomes of it',
+  },
+  {
+    from: 'agent/src/executors/run-agent/output.ts',
+    may: ['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL, 'node:stream'],
+    why: 'bytes on their way into memory of a known size',
+  },
+  {
+    from: 'agent/src/executors/run-agent',
+    may: ['agent/src/executors/run-agent', 'agent/src/docker/create-options.ts', 'agent/src/docker/tar.ts', PROTOCOL],
+    types: ['agent/src/docker/docker.ts', 'agent/src/executors/executor.ts'],
+    never: /^node:/,
+    why: 'what comes next, and what an end means, is decided without Docker, clocks and streams',
+  },
+  {
     from: 'agent/src/executors',
     may: ['agent/src/executors', PROTOCOL, 'undici', NODE],
     never: /journal|client/,
