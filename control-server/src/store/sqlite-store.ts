@@ -27,7 +27,9 @@ import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { SPEC_DEFAULTS } from '../lifecycle/submission.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
+import type { DocumentStore } from './documents.ts'
 import { createLiveCommands } from './live-commands.ts'
+import { createSqliteDocuments } from './sqlite-documents.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -64,7 +66,8 @@ type Row = Record<string, unknown>
 
 type Written<Result> = { result: Result; changes: readonly Change[] }
 type Writing = {
-  operation: Operation
+  /** null: no hand-over of a command depends on it, and it has no crash points. */
+  operation: Operation | null
   body: () => Written<unknown>
   resolve: (result: unknown) => void
   reject: (error: unknown) => void
@@ -100,7 +103,9 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
     }
   }) as string
 
-export function openSqliteStore(options: SqliteStoreOptions): Store {
+export type SqliteStore = Store & { readonly documents: DocumentStore }
+
+export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
   const { queueMax = Number.POSITIVE_INFINITY } = options
   const db: Database.Database = openSqliteFile({
@@ -137,7 +142,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   if (get('server-get') === undefined) run('server-save', { epoch: options.newEpoch, recovering: 0 })
 
   /** Waits for the next commit, which it shares with all others that do; told when that is durable, as the changes are. */
-  const write = <Result>(operation: Operation, body: () => Written<Result>): Promise<Result> =>
+  const write = <Result>(operation: Operation | null, body: () => Written<Result>): Promise<Result> =>
     new Promise((resolve, reject) => {
       waiting.push({ operation, body, resolve: resolve as (result: unknown) => void, reject })
       // Not a timer: what else arrived while the last commit was being synced is read and decided before this runs.
@@ -166,13 +171,15 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
           written.push({ writing, result: done.result })
           changes.push(...done.changes)
           depth = depthAfter(depth, done.changes)
-          crashPoint(`${writing.operation}.before-commit`)
+          if (writing.operation !== null) crashPoint(`${writing.operation}.before-commit`)
         }
       })
-      for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
+      for (const { writing } of written)
+        if (writing.operation !== null) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
       depth = depthBefore
       live.forget()
+      documents.forget()
       for (const { reject } of batch) reject(error)
       return
     }
@@ -188,6 +195,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       // What ails the database ails all of them; after some of its errors there is no transaction any more.
       if (error instanceof StoreUnavailableError || !db.inTransaction) throw error
       live.forget()
+      documents.forget()
       reject(error)
       return undefined
     }
@@ -214,6 +222,12 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     readAll: () => all('command-live').map((row) => commandFrom(row)),
     readOne: (commandId) => load(commandId) as Command,
     isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
+  })
+  const documents = createSqliteDocuments({
+    all,
+    get,
+    run,
+    write: (body) => write(null, () => ({ result: body(), changes: [] })),
   })
   const save = ({ command, entry }: Change, nowMs: number): void => {
     const row = rowOfCommand(command, policy)
@@ -282,6 +296,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   return {
     capabilities: { notify: false },
+    documents: documents.store,
 
     async submit(command, key): Promise<Submitted> {
       return write<Submitted>('submit', () => {
