@@ -35,7 +35,9 @@ export async function readProfile(
 
   const toml = 'toml' in source ? source.toml : stringify(profile)
   if (toml.length > TEXT_CHARACTERS_MAX)
-    return refused('INVALID_REQUEST', [{ path: at, message: `must be at most ${TEXT_CHARACTERS_MAX} characters of TOML` }])
+    return refused('INVALID_REQUEST', [
+      { path: at, message: `must be at most ${TEXT_CHARACTERS_MAX} characters of TOML` },
+    ])
   const { text, system } = profile.prompt ?? {}
   const textNames = await namesIn(renderer, text, `${at}/prompt/text`)
   if (!textNames.ok) return textNames
@@ -46,7 +48,13 @@ export async function readProfile(
   if (!matched.ok) return { ok: false, refusal: matched }
   const unmatched = checks.filter((_, index) => matched.value[index] !== true)
   if (unmatched.length > 0)
-    return refused('INVALID_REQUEST', under(at, unmatched.map(({ path }) => ({ path, message: NO_MATCH }))))
+    return refused(
+      'INVALID_REQUEST',
+      under(
+        at,
+        unmatched.map(({ path }) => ({ path, message: NO_MATCH })),
+      ),
+    )
   return {
     ok: true,
     content: { profile, toml, names: { text: textNames.content, system: systemNames.content } },

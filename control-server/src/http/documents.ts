@@ -10,12 +10,7 @@ import {
   putDocument,
   type Refusal,
 } from '../profiles/change.ts'
-import {
-  type DocumentKind,
-  documentKey,
-  type LiveProfile,
-  type LiveTemplate,
-} from '../profiles/document.ts'
+import { type DocumentKind, documentKey, type LiveProfile, type LiveTemplate } from '../profiles/document.ts'
 import type { Rendered } from '../templates/renderer.ts'
 import type { Context } from './context.ts'
 import { ApiError, RETRY_LATER } from './errors.ts'
@@ -41,7 +36,10 @@ export const refuse = ({ code, message, details }: Refusal): ApiError => {
 /** What came of a template; a failure is the caller's, with the place where the template stands. */
 export const rendered = <Value>(answer: Rendered<Value>, what: string): Value => {
   if (answer.ok) return answer.value
-  throw refuse({ code: answer.code, message: answer.code === 'OVERLOADED' ? answer.message : `${what} ${answer.message}` })
+  throw refuse({
+    code: answer.code,
+    message: answer.code === 'OVERLOADED' ? answer.message : `${what} ${answer.message}`,
+  })
 }
 
 export const etagOf = ({ version }: { version: number }): string => `"${version}"`
@@ -50,7 +48,9 @@ export const etagOf = ({ version }: { version: number }): string => `"${version}
 export const preconditionOf = (header: string | undefined): Precondition => {
   if (header === undefined) return null
   if (header.trim() === '*') return 'any'
-  const versions = header.split(',').map((tag) => Number(/^\s*(?:"(\d{1,15})"|(\d{1,15}))\s*$/.exec(tag)?.slice(1).join('')))
+  const versions = header
+    .split(',')
+    .map((tag) => Number(/^\s*(?:"(\d{1,15})"|(\d{1,15}))\s*$/.exec(tag)?.slice(1).join('')))
   return { versions: versions.filter((version) => Number.isSafeInteger(version) && version > 0) }
 }
 
@@ -72,7 +72,8 @@ export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents
       if (found === undefined || found.content === null)
         throw refuse({
           code: notFoundCode(kind),
-          message: version === undefined ? noSuch(kind, name) : `There is no version ${version} of the ${kind} ${name}.`,
+          message:
+            version === undefined ? noSuch(kind, name) : `There is no version ${version} of the ${kind} ${name}.`,
         })
       return found as Live<Kind>
     },
@@ -85,7 +86,8 @@ export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents
       })
       if (!changed.ok) {
         const { code, details = [] } = changed.refusal
-        const own = code === 'INVALID_REQUEST' ? { details: details.map((each) => ({ ...each, path: at + each.path })) } : {}
+        const own =
+          code === 'INVALID_REQUEST' ? { details: details.map((each) => ({ ...each, path: at + each.path })) } : {}
         throw refuse({ ...changed.refusal, ...own })
       }
       return { document: changed.document as Live<Kind>, created: changed.created }

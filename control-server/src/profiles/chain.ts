@@ -47,10 +47,16 @@ export function promptText(
   isDeclared: (name: string) => boolean,
 ): { text: string | null; problems: Problem[] } {
   if (template === undefined)
-    return { text: text ?? null, problems: undeclared(names, isDeclared).map((message) => ({ path: `${path}/text`, message })) }
+    return {
+      text: text ?? null,
+      problems: undeclared(names, isDeclared).map((message) => ({ path: `${path}/text`, message })),
+    }
   const found = templateIn(documents, template)
   if (found === undefined)
-    return { text: null, problems: [{ path: `${path}/template`, message: `names a template that does not exist: ${template}` }] }
+    return {
+      text: null,
+      problems: [{ path: `${path}/template`, message: `names a template that does not exist: ${template}` }],
+    }
   return {
     text: found.content.text,
     problems: undeclared(found.content.names, isDeclared).map((message) => ({ path: `${path}/template`, message })),
@@ -87,7 +93,8 @@ export function chainProblems(documents: Documents, name: string): Problem[] {
     ),
     ...(prompt === undefined
       ? []
-      : promptText(documents, { ...prompt.profile.prompt, names: prompt.names.text, path: '/prompt' }, isDeclared).problems),
+      : promptText(documents, { ...prompt.profile.prompt, names: prompt.names.text, path: '/prompt' }, isDeclared)
+          .problems),
     ...undeclared(system?.names.system ?? [], isDeclared).map((message) => ({ path: '/prompt/system', message })),
   ]
 }

@@ -6,8 +6,8 @@ import type { ApiErrorCode } from '@agent-executor/protocol'
 import { chainProblems, profileNames } from './chain.ts'
 import {
   type DocumentKind,
-  type DocumentVersion,
   type Documents,
+  type DocumentVersion,
   documentKey,
   type Problem,
   type ProfileContent,
@@ -84,7 +84,14 @@ export function deleteDocument(
       })),
     )
   const version = current.version + 1
-  const document: DocumentVersion = { ...current, content: null, version, origin: 'api', seedSha256: null, createdAtMs: nowMs }
+  const document: DocumentVersion = {
+    ...current,
+    content: null,
+    version,
+    origin: 'api',
+    seedSha256: null,
+    createdAtMs: nowMs,
+  }
   return { ok: true, document, created: false, isNew: true }
 }
 
@@ -145,7 +152,9 @@ function preconditionProblem(
     return precondition === null ? null : refused('VERSION_MISMATCH', `There is no ${kind} ${name}, in any version.`)
   if (precondition === null) return refused('VERSION_REQUIRED')
   const isMet = precondition === 'any' || precondition.versions.includes(current.version)
-  return isMet ? null : refused('VERSION_MISMATCH', `The newest version of the ${kind} ${name} is "${current.version}".`)
+  return isMet
+    ? null
+    : refused('VERSION_MISMATCH', `The newest version of the ${kind} ${name} is "${current.version}".`)
 }
 
 function storingProblem(documents: Documents, document: DocumentVersion): { ok: false; refusal: Refusal } | null {

@@ -49,8 +49,8 @@ export function resolve(
 
   const locks = locksOf(chain.map(({ content }) => content.profile))
   const lockProblems = [
-    ...FIELDS.filter((path) => fieldOf(request.overrides, path) !== undefined && isFieldLocked(locks, path)).map((path) =>
-      locked(`/overrides${pointerTo(path)}`),
+    ...FIELDS.filter((path) => fieldOf(request.overrides, path) !== undefined && isFieldLocked(locks, path)).map(
+      (path) => locked(`/overrides${pointerTo(path)}`),
     ),
     ...Object.keys(request.variables)
       .filter((variable) => isVariableLocked(locks, variable))
@@ -124,7 +124,8 @@ function resolvedFields(
   }
   // A limit without a script limits nothing.
   for (const path of FIELDS)
-    if (path.startsWith('hooks.') && !fields.has(path.replace('.timeoutMs', '.script') as FieldPath)) fields.delete(path)
+    if (path.startsWith('hooks.') && !fields.has(path.replace('.timeoutMs', '.script') as FieldPath))
+      fields.delete(path)
   return fields
 }
 
@@ -187,7 +188,11 @@ function resolvedPrompt(
     { text: systemContent?.profile.prompt?.system, names: systemContent?.names.system ?? [], path: '/prompt' },
     isDeclared,
   )
-  const askedSystem = promptText(documents, { text: system, names: names.system, path: '/overrides/prompt' }, isDeclared)
+  const askedSystem = promptText(
+    documents,
+    { text: system, names: names.system, path: '/overrides/prompt' },
+    isDeclared,
+  )
   const ofSystem = (problems: readonly Problem[]): Problem[] =>
     problems.map(({ path, message }) => ({ path: path.replace(/text$/, 'system'), message }))
   const both = template !== undefined && text !== undefined

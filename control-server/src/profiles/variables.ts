@@ -44,8 +44,7 @@ export function declarationProblems(name: string, variable: ProfileVariable, pat
     if (limit !== undefined && isCount && (!Number.isSafeInteger(limit) || limit < 0))
       refuse(`/${field}`, `must be a whole number of 0 or more: it counts ${type === 'list' ? 'items' : 'characters'}`)
   if (pattern !== undefined && !isPattern(pattern)) refuse('/pattern', 'is not a regular expression')
-  if (required === true && variable.default !== undefined)
-    refuse('/required', 'is always met where there is a default')
+  if (required === true && variable.default !== undefined) refuse('/required', 'is always met where there is a default')
   if (problems.length === 0 && variable.default !== undefined)
     for (const message of valueProblems(variable, variable.default)) refuse('/default', message)
   return problems
@@ -82,7 +81,10 @@ export function valueProblems(variable: ProfileVariable, value: VariableValue): 
     case 'list': {
       if (!Array.isArray(value)) return ['must be a list of strings']
       const isOdd = variable.values !== undefined && value.some((item) => !values.includes(item))
-      return [...within(value.length, 'have items:'), ...(isOdd ? [`has an item that is none of ${values.join(', ')}`] : [])]
+      return [
+        ...within(value.length, 'have items:'),
+        ...(isOdd ? [`has an item that is none of ${values.join(', ')}`] : []),
+      ]
     }
   }
 }

@@ -15,5 +15,7 @@ export interface DocumentStore {
    * Shows the newest versions to `decide` and adds the versions that it answers, in one transaction: nobody else's change
    * comes between. Rejects, and adds none, where one of them exists.
    */
-  change<Answer>(decide: (documents: Documents) => { answer: Answer; added: readonly DocumentVersion[] }): Promise<Answer>
+  change<Answer>(
+    decide: (documents: Documents) => { answer: Answer; added: readonly DocumentVersion[] },
+  ): Promise<Answer>
 }

@@ -174,8 +174,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
           if (writing.operation !== null) crashPoint(`${writing.operation}.before-commit`)
         }
       })
-      for (const { writing } of written)
-        if (writing.operation !== null) crashPoint(`${writing.operation}.after-commit`)
+      for (const { writing } of written) if (writing.operation !== null) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
       depth = depthBefore
       live.forget()

@@ -83,7 +83,9 @@ export function createRenderer({
     const asked = current
     current = undefined
     if (asked !== undefined)
-      asked.answer(message.ok ? message : failure(message.limit ? 'TEMPLATE_LIMIT' : 'TEMPLATE_FAILED', message.message))
+      asked.answer(
+        message.ok ? message : failure(message.limit ? 'TEMPLATE_LIMIT' : 'TEMPLATE_FAILED', message.message),
+      )
     next()
   }
 
@@ -95,7 +97,8 @@ export function createRenderer({
     })
     started.on('message', (message: ThreadAnswer | 'ready') => heard(started, message))
     started.on('error', (error) => {
-      if (started === thread) giveUp(isOutOfMemory(error) ? 'takes more memory than it may' : 'ended the thread it ran in')
+      if (started === thread)
+        giveUp(isOutOfMemory(error) ? 'takes more memory than it may' : 'ended the thread it ran in')
     })
     started.on('exit', () => {
       if (started === thread) giveUp('ended the thread it ran in')

@@ -45,12 +45,15 @@ function lookAt(part: Part, bound: Set<string>, found: Set<string>): void {
       if (isPart(part.filter)) look(part.filter.args, bound, found)
       return
     case 'TestExpression':
-      return look(part.operand, bound, found)
+      look(part.operand, bound, found)
+      return
     case 'KeywordArgumentExpression':
-      return look(part.value, bound, found)
+      look(part.value, bound, found)
+      return
     case 'Set':
       look([part.value, part.body], bound, found)
-      return bind(part.assignee, bound)
+      bind(part.assignee, bound)
+      return
     case 'For': {
       const own = new Set(bound)
       const { iterable } = part
@@ -59,14 +62,17 @@ function lookAt(part: Part, bound: Set<string>, found: Set<string>): void {
       look(isSelected ? iterable.lhs : iterable, bound, found)
       bind(part.loopvar, own)
       if (isSelected) look(iterable.test, own, found)
-      return look([part.body, part.defaultBlock], own.add('loop'), found)
+      look([part.body, part.defaultBlock], own.add('loop'), found)
+      return
     }
     case 'Macro':
       bind(part.name, bound)
-      return lookIn(part.args, part.body, new Set(bound).add('caller'), found)
+      lookIn(part.args, part.body, new Set(bound).add('caller'), found)
+      return
     case 'CallStatement':
       look(part.call, bound, found)
-      return lookIn(part.callerArgs, part.body, new Set(bound), found)
+      lookIn(part.callerArgs, part.body, new Set(bound), found)
+      return
     default:
       for (const [field, child] of Object.entries(part)) if (field !== 'operator') look(child, bound, found)
   }

@@ -35,7 +35,11 @@ const answerTo = (question: ThreadQuestion): ThreadAnswer => {
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
     const isTooDeep = error instanceof RangeError
-    return { ok: false, limit: isTooDeep, message: isTooDeep ? 'is nested too deep' : text.slice(0, MESSAGE_CHARACTERS_MAX) }
+    return {
+      ok: false,
+      limit: isTooDeep,
+      message: isTooDeep ? 'is nested too deep' : text.slice(0, MESSAGE_CHARACTERS_MAX),
+    }
   }
 }
 

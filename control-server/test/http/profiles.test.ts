@@ -39,7 +39,13 @@ t.test('a profile is created, read as JSON and as TOML, changed, listed and dele
   t.equal(created.status, 201)
   t.equal(created.headers.get('location'), '/profiles/review')
   t.equal(created.headers.get('etag'), '"1"')
-  t.match(created.body, { name: 'review', version: 1, origin: 'api', toml: TOML, profile: { agent: { model: 'small' } } })
+  t.match(created.body, {
+    name: 'review',
+    version: 1,
+    origin: 'api',
+    toml: TOML,
+    profile: { agent: { model: 'small' } },
+  })
 
   const asJson = await server.call('GET', '/profiles/review')
   t.same(asJson.body, created.body)
@@ -51,10 +57,15 @@ t.test('a profile is created, read as JSON and as TOML, changed, listed and dele
   const changed = await putToml(server, 'review', TOML.replace('small', 'large'), { 'if-match': '"1"' })
   t.match(changed, { status: 200, body: { version: 2, profile: { agent: { model: 'large' } } } })
   t.equal(changed.headers.get('etag'), '"2"')
-  t.match((await server.call('GET', '/profiles/review?version=1')).body, { version: 1, profile: { agent: { model: 'small' } } })
+  t.match((await server.call('GET', '/profiles/review?version=1')).body, {
+    version: 1,
+    profile: { agent: { model: 'small' } },
+  })
   isApiError(t, await server.call('GET', '/profiles/review?version=3'), 'PROFILE_NOT_FOUND')
 
-  t.match((await server.call('GET', '/profiles')).body, [{ name: 'review', version: 2, description: 'Reviews', extends: null }])
+  t.match((await server.call('GET', '/profiles')).body, [
+    { name: 'review', version: 2, description: 'Reviews', extends: null },
+  ])
   t.equal((await server.call('DELETE', '/profiles/review', undefined, { 'if-match': '"2"' })).status, 204)
   isApiError(t, await server.call('GET', '/profiles/review'), 'PROFILE_NOT_FOUND')
   isApiError(t, await server.call('DELETE', '/profiles/review', undefined, { 'if-match': '*' }), 'PROFILE_NOT_FOUND')
@@ -86,7 +97,9 @@ t.test('one of many changes with the same ETag wins, the others are told', async
   for (const answer of answers.filter(({ status }) => status !== 200)) isApiError(t, answer, 'VERSION_MISMATCH')
   t.match((await server.call('GET', '/profiles/p')).body, { version: 2 })
   const created = await Promise.all(
-    Array.from({ length: 12 }, (_, n) => server.call('POST', '/profiles', { name: 'new', profile: { description: `${n}` } })),
+    Array.from({ length: 12 }, (_, n) =>
+      server.call('POST', '/profiles', { name: 'new', profile: { description: `${n}` } }),
+    ),
   )
   t.equal(created.filter(({ status }) => status === 201).length, 1)
   for (const answer of created.filter(({ status }) => status !== 201)) isApiError(t, answer, 'NAME_TAKEN')
@@ -102,7 +115,11 @@ t.test('what exists is not overwritten by who has not read it', async (t) => {
     isApiError(t, await put(server, 'p', change, { 'if-match': etag }), 'VERSION_MISMATCH')
   isApiError(t, await put(server, 'q', change, { 'if-match': '*' }), 'VERSION_MISMATCH')
   t.equal((await put(server, 'p', change, { 'if-match': '"7", "1"' })).status, 200)
-  t.equal((await put(server, 'p', change, { 'if-match': '"1"' })).status, 200, 'the repeat of what is there changes nothing')
+  t.equal(
+    (await put(server, 'p', change, { 'if-match': '"1"' })).status,
+    200,
+    'the repeat of what is there changes nothing',
+  )
   t.match((await server.call('GET', '/profiles/p')).body, { version: 2 })
 })
 
@@ -123,7 +140,19 @@ t.test('a profile in use is not deleted, nor changed so that its users break', a
 
 t.test('names that lead elsewhere are no names', async (t) => {
   const server = await startServer(t)
-  const names = ['..%2f..%2fetc%2fpasswd', '%2e%2e', '__proto__', 'constructor%00', 'A', 'a_b', '-a', 'a%0a', 'a'.repeat(65), '%20', 'ü']
+  const names = [
+    '..%2f..%2fetc%2fpasswd',
+    '%2e%2e',
+    '__proto__',
+    'constructor%00',
+    'A',
+    'a_b',
+    '-a',
+    'a%0a',
+    'a'.repeat(65),
+    '%20',
+    'ü',
+  ]
   for (const name of names)
     for (const method of ['GET', 'DELETE', 'PUT'] as const) {
       const answer = await server.call(method, `/profiles/${name}`, method === 'PUT' ? { profile: {} } : undefined, {
@@ -183,7 +212,12 @@ t.test('what is wrong with a profile is named by its path', async (t) => {
     isApiError(t, answer, 'INVALID_REQUEST')
     t.ok(pathsOf(answer)?.includes(path), `${JSON.stringify(profile)}: ${pathsOf(answer)} has ${path}`)
   }
-  for (const body of [{ name: 'p' }, { name: 'p', toml: '', profile: {} }, { name: 'p', profile: [] }, { name: 'p', profile: null }])
+  for (const body of [
+    { name: 'p' },
+    { name: 'p', toml: '', profile: {} },
+    { name: 'p', profile: [] },
+    { name: 'p', profile: null },
+  ])
     isApiError(t, await server.call('POST', '/profiles', body), 'INVALID_REQUEST')
   t.same((await server.call('GET', '/profiles')).body, [], 'none of them is stored')
 })
@@ -207,7 +241,12 @@ t.test('TOML that is none is refused with line and column', async (t) => {
     isApiError(t, answer, 'MALFORMED_TOML')
     t.match(answer.body, { message: expected, details: [{ path: '/toml', message: expected }] }, toml.slice(0, 40))
   }
-  const odd = ['description = 1979-05-27', '[resources]\ncpus = nan', '[resources]\ncpus = inf', `${'a.'.repeat(2000)}b = 1`]
+  const odd = [
+    'description = 1979-05-27',
+    '[resources]\ncpus = nan',
+    '[resources]\ncpus = inf',
+    `${'a.'.repeat(2000)}b = 1`,
+  ]
   for (const toml of odd) isApiError(t, await putToml(server, 'p', toml), ['INVALID_REQUEST', 'MALFORMED_TOML'])
   isApiError(t, await putToml(server, 'p', Buffer.from([0xff, 0xfe])), 'MALFORMED_TOML')
   isApiError(t, await putToml(server, 'p', `# ${'x'.repeat(1_048_576)}`), 'BODY_TOO_LARGE')
@@ -234,7 +273,10 @@ t.test('resolving shows every value, where it comes from, and the prompt', async
       { name: 'own', version: 1 },
       { name: 'base', version: 1 },
     ],
-    configuration: { agent: { engine: 'shell', model: 'large', image: 'img:1', timeoutMs: 60_000 }, network: { mode: 'none' } },
+    configuration: {
+      agent: { engine: 'shell', model: 'large', image: 'img:1', timeoutMs: 60_000 },
+      network: { mode: 'none' },
+    },
     fields: {
       'agent.image': { value: 'img:1', from: 'request', profile: null, locked: false },
       'agent.model': { value: 'large', from: 'profile', profile: 'own', locked: false },
@@ -247,14 +289,21 @@ t.test('resolving shows every value, where it comes from, and the prompt', async
     },
     prompt: { text: 'Look at the tests.', system: null },
   })
-  const query = new URLSearchParams({ overrides: JSON.stringify(body.overrides), variables: JSON.stringify(body.variables) })
+  const query = new URLSearchParams({
+    overrides: JSON.stringify(body.overrides),
+    variables: JSON.stringify(body.variables),
+  })
   t.same((await server.call('GET', `/profiles/own/resolve?${query}`)).body, answer, 'GET says the same')
   t.match((await server.call('GET', '/profiles/own/resolve')).body, { prompt: { text: 'Look at everything.' } })
 })
 
 t.test('a secret is in no answer, whatever is wrong with it', async (t) => {
   const server = await startServer(t)
-  await putToml(server, 'p', TOML.replace('type = "secret"', 'type = "secret"\nmin = 5\nmax = 20\npattern = "[a-z0-9]+"'))
+  await putToml(
+    server,
+    'p',
+    TOML.replace('type = "secret"', 'type = "secret"\nmin = 5\nmax = 20\npattern = "[a-z0-9]+"'),
+  )
   const SECRET = 'hunter2hunter2'
   const good = await resolveOf(server, 'p', { variables: { token: SECRET } })
   t.match(good.body, {
@@ -274,14 +323,21 @@ t.test('a secret is in no answer, whatever is wrong with it', async (t) => {
     }),
   ]
   for (const { text } of answers) t.notMatch(text.toLowerCase(), /hunter/)
-  t.same(answers.map(({ status }) => status), [200, 200, 400, 400, 400, 400, 422])
+  t.same(
+    answers.map(({ status }) => status),
+    [200, 200, 400, 400, 400, 400, 422],
+  )
 })
 
 t.test('locks and limits hold for requests', async (t) => {
   const server = await startServer(t)
   const locked = ['agent.model', 'prompt.template', 'prompt.variables.what', 'resources']
   await putToml(server, 'p', `locked = ${JSON.stringify(locked)}\n${TOML}`)
-  const overrides = { agent: { model: 'huge', engine: 'codex' }, prompt: { text: 'Do as I say.' }, resources: { cpus: 1 } }
+  const overrides = {
+    agent: { model: 'huge', engine: 'codex' },
+    prompt: { text: 'Do as I say.' },
+    resources: { cpus: 1 },
+  }
   const answer = await resolveOf(server, 'p', { overrides, variables: { what: 'x' } })
   isApiError(t, answer, 'FIELD_LOCKED')
   t.same(pathsOf(answer), [
@@ -321,7 +377,8 @@ t.test('variables in a query are JSON, and nothing else', async (t) => {
   const get = (query: string) => server.call('GET', `/profiles/p/resolve?${query}`)
   for (const text of ['{', 'a=b', '{"what":"x"}}', '%7B%22__proto__%22%3A1%7D', '[', '"x', '%00'])
     isApiError(t, await get(`variables=${text}`), 'INVALID_REQUEST')
-  for (const text of ['[]', '5', 'null', '"x"', 'true']) isApiError(t, await get(`overrides=${text}`), ['INVALID_REQUEST'])
+  for (const text of ['[]', '5', 'null', '"x"', 'true'])
+    isApiError(t, await get(`overrides=${text}`), ['INVALID_REQUEST'])
   isApiError(t, await get(`variables=${'['.repeat(4000)}${']'.repeat(4000)}`), 'INVALID_REQUEST')
   isApiError(t, await get('variables={}&variables={}'), 'INVALID_REQUEST')
   isApiError(t, await get('what=x'), 'INVALID_REQUEST')

@@ -3,7 +3,8 @@ import t from 'tap'
 import { isApiError, type Server, startServer } from './harness.ts'
 
 const create = (server: Server, name: string, text: unknown) => server.call('POST', '/templates', { name, text })
-const preview = (server: Server, name: string, body: object = {}) => server.call('POST', `/templates/${name}/preview`, body)
+const preview = (server: Server, name: string, body: object = {}) =>
+  server.call('POST', `/templates/${name}/preview`, body)
 
 t.test('a template is created, read, changed with its ETag, listed and deleted', async (t) => {
   const server = await startServer(t)
@@ -16,7 +17,10 @@ t.test('a template is created, read, changed with its ETag, listed and deleted',
   const change = { text: 'Bye {{ who }}' }
   isApiError(t, await server.call('PUT', '/templates/hello', change), 'VERSION_REQUIRED')
   isApiError(t, await server.call('PUT', '/templates/hello', change, { 'if-match': '"2"' }), 'VERSION_MISMATCH')
-  t.match(await server.call('PUT', '/templates/hello', change, { 'if-match': '"1"' }), { status: 200, body: { version: 2 } })
+  t.match(await server.call('PUT', '/templates/hello', change, { 'if-match': '"1"' }), {
+    status: 200,
+    body: { version: 2 },
+  })
   t.match((await server.call('GET', '/templates/hello?version=1')).body, { text: 'Hello {{ who }}' })
   t.match((await server.call('GET', '/templates')).body, [{ name: 'hello', version: 2, variables: ['who'] }])
   t.equal((await server.call('DELETE', '/templates/hello', undefined, { 'if-match': '"2"' })).status, 204)
@@ -41,7 +45,7 @@ t.test('a preview renders with plain values, and every variable has to be given'
   isApiError(t, await preview(server, 'nobody', { text: 'x' }), 'TEMPLATE_NOT_FOUND')
   isApiError(t, await preview(server, 'list', { text: '{{' }), 'INVALID_REQUEST')
   isApiError(t, await preview(server, 'list', { text: '{{ x() }}', variables: { x: 1 } }), 'TEMPLATE_FAILED')
-  for (const variables of [{ x: null }, { x: { a: 1 } }, { x: [1] }, { X: 'a' }, { constructor_: [] , y: [[]] }, []])
+  for (const variables of [{ x: null }, { x: { a: 1 } }, { x: [1] }, { X: 'a' }, { constructor_: [], y: [[]] }, []])
     isApiError(t, await preview(server, 'list', { text: 'x', variables }), 'INVALID_REQUEST')
 })
 
@@ -52,7 +56,8 @@ t.test('a template with a fault is not stored', async (t) => {
     isApiError(t, answer, ['INVALID_REQUEST', 'TEMPLATE_LIMIT'])
     t.match(answer.body, { details: [{ path: '/text' }] })
   }
-  for (const text of [null, 5, ['a'], 'x'.repeat(65_537)]) isApiError(t, await create(server, 'bad', text), 'INVALID_REQUEST')
+  for (const text of [null, 5, ['a'], 'x'.repeat(65_537)])
+    isApiError(t, await create(server, 'bad', text), 'INVALID_REQUEST')
   isApiError(t, await create(server, '../bad', 'x'), 'INVALID_REQUEST')
   t.same((await server.call('GET', '/templates')).body, [])
 })
@@ -62,7 +67,8 @@ t.test('hostile templates are refused in time, and other requests are answered m
   const hostile = {
     'a long loop': '{% for i in range(3000000) %}{% endfor %}',
     'a loop that writes': '{% for i in range(300000) %}0123456789{% endfor %}',
-    'a doubling text': '{% set ns = namespace(x="xxxxxxxx") %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}',
+    'a doubling text':
+      '{% set ns = namespace(x="xxxxxxxx") %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}',
     'a constructor': "{{ range.constructor('return process')() }}",
     'endless recursion': '{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}',
   }
@@ -91,7 +97,10 @@ t.test('hostile templates are refused in time, and other requests are answered m
 t.test('a template that profiles name is not deleted, nor changed to name what they do not declare', async (t) => {
   const server = await startServer(t)
   await create(server, 'text', 'About {{ topic }}')
-  const profile = { agent: { engine: 'shell' }, prompt: { template: 'text', variables: { topic: { type: 'string', required: true } } } }
+  const profile = {
+    agent: { engine: 'shell' },
+    prompt: { template: 'text', variables: { topic: { type: 'string', required: true } } },
+  }
   t.equal((await server.call('POST', '/profiles', { name: 'p', profile })).status, 201)
   isApiError(t, await server.call('DELETE', '/templates/text', undefined, { 'if-match': '*' }), 'IN_USE')
   const change = await server.call('PUT', '/templates/text', { text: '{{ topic }} {{ more }}' }, { 'if-match': '*' })

@@ -29,7 +29,9 @@ const put = (documents: Documents, name: string, content: Put['content'], precon
     ...{ name, content, mustBeNew: false, nowMs: 5 },
     precondition: isNew && precondition === 'any' ? null : precondition,
   })
-  return changed.ok ? { ...changed, after: new Map(documents).set(documentKey(content.kind, name), changed.document) } : changed
+  return changed.ok
+    ? { ...changed, after: new Map(documents).set(documentKey(content.kind, name), changed.document) }
+    : changed
 }
 const refusalOf = (documents: Documents, name: string, content: Put['content'], precondition?: Precondition) => {
   const changed = put(documents, name, content, precondition)
@@ -95,7 +97,10 @@ t.test('a chain is at most 8 long, also where it grows at its far end', async (t
     profileVersion('more', {}),
   )
   t.same(chainProblems(eight, 'p0'), [])
-  t.match(refusalOf(eight, 'p', contentOf({ extends: 'p0' })), { code: 'INVALID_REQUEST', details: [{ path: '/extends' }] })
+  t.match(refusalOf(eight, 'p', contentOf({ extends: 'p0' })), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/extends' }],
+  })
   t.match(refusalOf(eight, 'p7', contentOf({ extends: 'more' })), {
     code: 'IN_USE',
     details: [{ path: '/profiles/p0/extends', message: /more than 8/ }],
@@ -174,19 +179,22 @@ t.test('seeds are stored in an order in which each finds what it refers to', asy
   t.match(refused, [{ seed: { name: 'lost' }, refusal: { code: 'INVALID_REQUEST' } }])
 })
 
-t.test('a seed is loaded once, again when its file changes, and never over what somebody wrote or deleted', async (t) => {
-  const own = seed('p', contentOf({ description: 'seed' }))
-  const first = seedDocuments(documentsOf(), [own], 1).stored
-  const documents = documentsOf(...first)
-  t.same(seedDocuments(documents, [own], 2), { stored: [], refused: [] })
-  t.match(seedDocuments(documents, [{ ...own, sha256: 'sha-2' }], 2).stored, [{ version: 2, origin: 'seed' }])
-  const edited = put(documents, 'p', contentOf({ description: 'edited' }))
-  if (!edited.ok) return t.fail()
-  t.notOk(isSeedWanted(edited.after, 'profile', 'p', 'sha-2'))
-  const gone = remove(documents, 'profile', 'p')
-  if (!gone.ok) return t.fail()
-  t.notOk(isSeedWanted(new Map([['profile/p', gone.document]]), 'profile', 'p', 'sha-2'))
-})
+t.test(
+  'a seed is loaded once, again when its file changes, and never over what somebody wrote or deleted',
+  async (t) => {
+    const own = seed('p', contentOf({ description: 'seed' }))
+    const first = seedDocuments(documentsOf(), [own], 1).stored
+    const documents = documentsOf(...first)
+    t.same(seedDocuments(documents, [own], 2), { stored: [], refused: [] })
+    t.match(seedDocuments(documents, [{ ...own, sha256: 'sha-2' }], 2).stored, [{ version: 2, origin: 'seed' }])
+    const edited = put(documents, 'p', contentOf({ description: 'edited' }))
+    if (!edited.ok) return t.fail()
+    t.notOk(isSeedWanted(edited.after, 'profile', 'p', 'sha-2'))
+    const gone = remove(documents, 'profile', 'p')
+    if (!gone.ok) return t.fail()
+    t.notOk(isSeedWanted(new Map([['profile/p', gone.document]]), 'profile', 'p', 'sha-2'))
+  },
+)
 
 t.test('whatever is put and deleted in whatever order, every live profile holds together', async () => {
   const names = ['a', 'b', 'c', 'd']
@@ -208,7 +216,11 @@ t.test('whatever is put and deleted in whatever order, every live profile holds 
       name: fc.constantFrom('s', 't'),
       names: fc.subarray(['v', 'w'], { maxLength: 1 }),
     }),
-    fc.record({ do: fc.constant('delete' as const), kind: fc.constantFrom('profile' as const, 'template' as const), name: fc.constantFrom(...names, 's', 't') }),
+    fc.record({
+      do: fc.constant('delete' as const),
+      kind: fc.constantFrom('profile' as const, 'template' as const),
+      name: fc.constantFrom(...names, 's', 't'),
+    }),
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
@@ -224,7 +236,8 @@ t.test('whatever is put and deleted in whatever order, every live profile holds 
         if (changed.isNew && changed.document.version !== before + 1) return false
         documents = new Map(documents).set(documentKey(kind, changedName), changed.document)
         for (const live of documents.values())
-          if (live.kind === 'profile' && live.content !== null && chainProblems(documents, live.name).length > 0) return false
+          if (live.kind === 'profile' && live.content !== null && chainProblems(documents, live.name).length > 0)
+            return false
       }
       return true
     }),

@@ -12,11 +12,14 @@ t.test('a lock holds its field, a section everything in it, and neither what onl
   t.notOk(isFieldLocked([], 'agent.model'))
 })
 
-t.test('who locks the template of a prompt has locked the text that would take its place, and the reverse', async (t) => {
-  t.ok(isFieldLocked(['prompt.template'], 'prompt.text'))
-  t.ok(isFieldLocked(['prompt.text'], 'prompt.template'))
-  t.notOk(isFieldLocked(['prompt.template'], 'prompt.system'))
-})
+t.test(
+  'who locks the template of a prompt has locked the text that would take its place, and the reverse',
+  async (t) => {
+    t.ok(isFieldLocked(['prompt.template'], 'prompt.text'))
+    t.ok(isFieldLocked(['prompt.text'], 'prompt.template'))
+    t.notOk(isFieldLocked(['prompt.template'], 'prompt.system'))
+  },
+)
 
 t.test('variables are locked one by one, all together, or with the prompt', async (t) => {
   t.ok(isVariableLocked(['prompt.variables.a'], 'a'))
@@ -29,7 +32,15 @@ t.test('variables are locked one by one, all together, or with the prompt', asyn
 t.test('a lock has to be about something', async (t) => {
   for (const lock of ['agent', 'agent.model', 'hooks.onFailure', 'prompt.variables', 'prompt.variables.a'])
     t.ok(isLockable(lock, ['a']), lock)
-  for (const lock of ['agents', 'agent.modell', 'agent.model.name', 'prompt.variables.b', 'locked', 'extends', 'network.'])
+  for (const lock of [
+    'agents',
+    'agent.modell',
+    'agent.model.name',
+    'prompt.variables.b',
+    'locked',
+    'extends',
+    'network.',
+  ])
     t.notOk(isLockable(lock, ['a']), lock)
 })
 

@@ -95,29 +95,35 @@ t.test('every locked field that a request sets is named, wherever in the chain i
   t.equal(resolved(t, documents, 'own').fields.get('agent.model')?.locked, true)
 })
 
-t.test('a profile may say otherwise what the one it extends has locked, and it stays locked for requests', async (t) => {
-  const documents = documentsOf(
-    profileVersion('base', { agent: { engine: 'shell', model: 'm' }, locked: ['agent.model'] }),
-    profileVersion('own', { extends: 'base', agent: { model: 'n' } }),
-  )
-  t.match(resolved(t, documents, 'own').fields.get('agent.model'), { value: 'n', locked: true })
-  t.match(refusal(documents, 'own', requestOf({ overrides: { agent: { model: 'o' } } })), { code: 'FIELD_LOCKED' })
-})
+t.test(
+  'a profile may say otherwise what the one it extends has locked, and it stays locked for requests',
+  async (t) => {
+    const documents = documentsOf(
+      profileVersion('base', { agent: { engine: 'shell', model: 'm' }, locked: ['agent.model'] }),
+      profileVersion('own', { extends: 'base', agent: { model: 'n' } }),
+    )
+    t.match(resolved(t, documents, 'own').fields.get('agent.model'), { value: 'n', locked: true })
+    t.match(refusal(documents, 'own', requestOf({ overrides: { agent: { model: 'o' } } })), { code: 'FIELD_LOCKED' })
+  },
+)
 
-t.test('nothing exceeds the maxima: a request is refused, and a profile that was stored under larger ones', async (t) => {
-  const documents = documentsOf(profileVersion('p', { agent: { engine: 'shell' }, resources: { cpus: 4 } }))
-  t.match(refusal(documents, 'p', requestOf({ overrides: { resources: { cpus: 9 } } })), {
-    code: 'INVALID_REQUEST',
-    details: [{ path: '/overrides/resources/cpus', message: /<= 8/ }],
-  })
-  t.match(refusal(documents, 'p', requestOf(), { ...MAXIMA, runCpusMax: 2 }), {
-    code: 'PROFILE_UNUSABLE',
-    details: [{ path: '/resources/cpus', message: /<= 2/ }],
-  })
-  const { fields } = resolved(t, documents, 'p', requestOf(), { ...MAXIMA, runTimeoutMsMax: 1000, runPidsMax: 16 })
-  t.equal(fields.get('agent.timeoutMs')?.value, 1000, 'a default gives way')
-  t.equal(fields.get('resources.pidsMax')?.value, 16)
-})
+t.test(
+  'nothing exceeds the maxima: a request is refused, and a profile that was stored under larger ones',
+  async (t) => {
+    const documents = documentsOf(profileVersion('p', { agent: { engine: 'shell' }, resources: { cpus: 4 } }))
+    t.match(refusal(documents, 'p', requestOf({ overrides: { resources: { cpus: 9 } } })), {
+      code: 'INVALID_REQUEST',
+      details: [{ path: '/overrides/resources/cpus', message: /<= 8/ }],
+    })
+    t.match(refusal(documents, 'p', requestOf(), { ...MAXIMA, runCpusMax: 2 }), {
+      code: 'PROFILE_UNUSABLE',
+      details: [{ path: '/resources/cpus', message: /<= 2/ }],
+    })
+    const { fields } = resolved(t, documents, 'p', requestOf(), { ...MAXIMA, runTimeoutMsMax: 1000, runPidsMax: 16 })
+    t.equal(fields.get('agent.timeoutMs')?.value, 1000, 'a default gives way')
+    t.equal(fields.get('resources.pidsMax')?.value, 16)
+  },
+)
 
 t.test('variables: required means required, types are checked, the unknown are refused', async (t) => {
   const documents = documentsOf(
@@ -134,7 +140,10 @@ t.test('variables: required means required, types are checked, the unknown are r
     refusal(documents, 'p', requestOf({ variables }))?.details?.map(({ path, message }) => `${path} ${message}`)
   t.match(details({}), ['/variables/a is required'])
   t.match(details({ a: 1 }), [/^\/variables\/a must be a string/])
-  t.match(details({ a: 'x', d: 'y', constructor: 'z' }), [/^\/variables\/d is not declared/, /constructor is not declared/])
+  t.match(details({ a: 'x', d: 'y', constructor: 'z' }), [
+    /^\/variables\/d is not declared/,
+    /constructor is not declared/,
+  ])
   const { variables, patterns } = resolved(t, documents, 'p', requestOf({ variables: { a: 'x', c: 'hunter2' } }))
   t.match(variables.get('a'), { value: 'x', from: 'request', profile: null })
   t.match(variables.get('b'), { value: 'two', from: 'profile', profile: 'p', variable: { type: 'string' } })
@@ -152,7 +161,10 @@ t.test('a prompt that a request brings may name declared variables only', async 
   const ask = (names: string[]) =>
     refusal(documents, 'p', requestOf({ overrides: { prompt: { text: '…' } }, names: { text: names, system: [] } }))
   t.equal(ask(['a']), null)
-  t.match(ask(['a', 'b']), { code: 'INVALID_REQUEST', details: [{ path: '/overrides/prompt/text', message: /variable b/ }] })
+  t.match(ask(['a', 'b']), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/overrides/prompt/text', message: /variable b/ }],
+  })
   t.match(
     refusal(documents, 'p', requestOf({ overrides: { prompt: { system: '…' } }, names: { text: [], system: ['b'] } })),
     { details: [{ path: '/overrides/prompt/system' }] },
@@ -176,10 +188,17 @@ t.test('a hook is there with its script, and its timeout only then', async (t) =
 t.test('the list of fields has every field of the schema of a profile', async (t) => {
   const leaves = (schema: { type?: string; properties?: object }, path: string): string[] =>
     schema.type === 'object' && schema.properties !== undefined
-      ? Object.entries(schema.properties).flatMap(([name, each]) => leaves(each, path === '' ? name : `${path}.${name}`))
+      ? Object.entries(schema.properties).flatMap(([name, each]) =>
+          leaves(each, path === '' ? name : `${path}.${name}`),
+        )
       : [path]
   const others = ['description', 'extends', 'locked', 'prompt.variables']
-  t.same(leaves(ProfileSchema, '').filter((path) => !others.includes(path)).sort(), [...FIELDS].sort())
+  t.same(
+    leaves(ProfileSchema, '')
+      .filter((path) => !others.includes(path))
+      .sort(),
+    [...FIELDS].sort(),
+  )
 })
 
 t.test('whatever a chain of profiles says, each field is the nearest one that is said', async () => {
@@ -204,13 +223,15 @@ t.test('whatever a chain of profiles says, each field is the nearest one that is
       )
       const answer = resolve(documentsOf(...versions), 'p0', requestOf({ overrides }), MAXIMA)
       if (!answer.ok) return false
-      return FIELDS.filter((path) => /^(agent\.(model|timeoutMs)|tools\.allow|resources\.cpus)$/.test(path)).every((path) => {
-        const nearest = [overrides, ...layers].map((each) => fieldOf(each, path)).find((value) => value !== undefined)
-        const field = answer.resolved.fields.get(path)
-        return nearest === undefined
-          ? field === undefined || field.from === 'default'
-          : JSON.stringify(field?.value) === JSON.stringify(nearest)
-      })
+      return FIELDS.filter((path) => /^(agent\.(model|timeoutMs)|tools\.allow|resources\.cpus)$/.test(path)).every(
+        (path) => {
+          const nearest = [overrides, ...layers].map((each) => fieldOf(each, path)).find((value) => value !== undefined)
+          const field = answer.resolved.fields.get(path)
+          return nearest === undefined
+            ? field === undefined || field.from === 'default'
+            : JSON.stringify(field?.value) === JSON.stringify(nearest)
+        },
+      )
     }),
   )
 })

@@ -75,7 +75,9 @@ t.test('names that templates or objects use otherwise are refused', async (t) =>
 
 t.test('a value that has to match a pattern is handed on, each item of a list for itself', async (t) => {
   t.same(patternChecks({ type: 'string' }, 'a', '/x'), [])
-  t.same(patternChecks({ type: 'secret', pattern: '[a-z]+' }, 'a', '/x'), [{ path: '/x', pattern: '[a-z]+', text: 'a' }])
+  t.same(patternChecks({ type: 'secret', pattern: '[a-z]+' }, 'a', '/x'), [
+    { path: '/x', pattern: '[a-z]+', text: 'a' },
+  ])
   t.same(
     patternChecks({ type: 'list', pattern: 'b' }, ['a', 'b'], '/x').map(({ path, text }) => `${path} ${text}`),
     ['/x/0 a', '/x/1 b'],

@@ -27,7 +27,9 @@ const open = async (t: Test) => {
     },
   }
 }
-const add = (...added: DocumentVersion[]) => () => ({ answer: added.length, added })
+const add =
+  (...added: DocumentVersion[]) =>
+  () => ({ answer: added.length, added })
 
 t.test('what was added is there, newest first of all, also after a restart; older versions are kept', async (t) => {
   const { store, reopen } = await open(t)

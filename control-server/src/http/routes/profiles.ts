@@ -47,7 +47,13 @@ export function profileRoutes(app: App, context: Context): void {
   const bodyLimit = documentBodyLimit(limits.bodyBytesMax)
   const config = { toml: true }
 
-  const contentOf = async ({ toml, profile }: { toml?: string | undefined; profile?: unknown }): Promise<ProfileContent> => {
+  const contentOf = async ({
+    toml,
+    profile,
+  }: {
+    toml?: string | undefined
+    profile?: unknown
+  }): Promise<ProfileContent> => {
     if ((toml === undefined) === (profile === undefined))
       throw refuse({
         code: 'INVALID_REQUEST',
@@ -91,7 +97,10 @@ export function profileRoutes(app: App, context: Context): void {
       const document = await calls.read(request.params.name, request.query.version)
       reply.header('etag', etagOf(document)).header('vary', 'accept')
       if (/\bapplication\/toml\b/.test(request.headers.accept ?? ''))
-        return reply.type('application/toml; charset=utf-8').serializer(String).send(document.content.toml as never)
+        return reply
+          .type('application/toml; charset=utf-8')
+          .serializer(String)
+          .send(document.content.toml as never)
       return profileRecord(document)
     },
   )
@@ -125,7 +134,10 @@ export function profileRoutes(app: App, context: Context): void {
   })
 
   const resolution = async (name: string, given: { overrides: unknown; variables: unknown }): Promise<Resolution> => {
-    const problems = [...checkOverrides(given.overrides, '/overrides'), ...checkVariables(given.variables, '/variables')]
+    const problems = [
+      ...checkOverrides(given.overrides, '/overrides'),
+      ...checkVariables(given.variables, '/variables'),
+    ]
     if (problems.length > 0) throw refuse({ code: 'INVALID_REQUEST', details: problems })
     const overrides = given.overrides as ProfileOverrides
     const names = {
