@@ -84,12 +84,13 @@ export function resolve(
 export const configurationOf = (fields: Resolved['fields']): Record<string, unknown> =>
   asSections(new Map([...fields].map(([path, { value }]) => [path, value])))
 
-/** What templates are rendered with where somebody reads the result. */
+/** What templates are rendered with where somebody reads the result. A list that nobody gave is an empty one. */
 export const shownValues = (variables: Resolved['variables']): Record<string, VariableValue> =>
   Object.fromEntries(
-    [...variables].flatMap(([name, { variable, value }]) =>
-      value === undefined ? [] : [[name, variable.type === 'secret' ? SECRET_SHOWN : value]],
-    ),
+    [...variables].flatMap(([name, { variable, value }]): [string, VariableValue][] => {
+      if (value === undefined) return variable.type === 'list' ? [[name, []]] : []
+      return [[name, variable.type === 'secret' ? SECRET_SHOWN : value]]
+    }),
   )
 
 const refused = (code: Refusal['code'], details: Problem[], message?: string): { ok: false; refusal: Refusal } => ({

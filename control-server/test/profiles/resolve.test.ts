@@ -154,6 +154,12 @@ t.test('variables: required means required, types are checked, the unknown are r
   ])
 })
 
+t.test('of what nobody gave a list is empty, and the rest is not there', async (t) => {
+  const variables = { l: { type: 'list' as const }, s: { type: 'string' as const }, k: { type: 'secret' as const } }
+  const documents = documentsOf(profileVersion('p', { agent: { engine: 'shell' }, prompt: { variables } }))
+  t.same(shownValues(resolved(t, documents, 'p').variables), { l: [] })
+})
+
 t.test('a prompt that a request brings may name declared variables only', async (t) => {
   const documents = documentsOf(
     profileVersion('p', { agent: { engine: 'shell' }, prompt: { variables: { a: { type: 'string' } } } }),

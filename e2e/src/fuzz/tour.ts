@@ -82,29 +82,30 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     })
 
     const any = { 'If-Match': '*' }
-    const template = { ids: { name: 'tour' } }
+    // What the last tour said is used by attacks since.
+    const name = `tour-${count}`
+    const named = { ids: { name } }
     const text = 'About {{ topic }}'
-    await visit('POST /templates', 201, { body: { name: 'tour', text } })
+    await visit('POST /templates', 201, { body: { name, text } })
     await visit('GET /templates', 200)
-    await visit('GET /templates/:name', 200, template)
-    await visit('PUT /templates/:name', 200, { ...template, headers: any, body: { text: `${text}, ${count}` } })
-    await visit('POST /templates/:name/preview', 200, { ...template, body: { variables: { topic: 'x' } } })
+    await visit('GET /templates/:name', 200, named)
+    await visit('PUT /templates/:name', 200, { ...named, headers: any, body: { text: `${text}, ${count}` } })
+    await visit('POST /templates/:name/preview', 200, { ...named, body: { variables: { topic: 'x' } } })
 
-    const profile = { ids: { name: 'tour' } }
     const variables = { topic: { type: 'string', default: 'storms' } }
-    const toml = `[agent]\nengine = "shell"\n[prompt]\ntemplate = "tour"\n[prompt.variables.topic]\ntype = "string"\n`
-    await visit('POST /profiles', 201, { body: { name: 'tour', toml } })
+    const toml = `[agent]\nengine = "shell"\n[prompt]\ntemplate = "${name}"\n[prompt.variables.topic]\ntype = "string"\n`
+    await visit('POST /profiles', 201, { body: { name, toml } })
     await visit('GET /profiles', 200)
-    await visit('GET /profiles/:name', 200, profile)
+    await visit('GET /profiles/:name', 200, named)
     await visit('PUT /profiles/:name', 200, {
-      ...profile,
+      ...named,
       headers: any,
-      body: { profile: { agent: { engine: 'shell' }, prompt: { template: 'tour', variables } } },
+      body: { profile: { agent: { engine: 'shell' }, prompt: { template: name, variables } } },
     })
-    await visit('GET /profiles/:name/resolve', 200, { ...profile, query: '?variables={"topic":"x"}' })
-    await visit('POST /profiles/:name/resolve', 200, { ...profile, body: { variables: { topic: 'x' } } })
-    await visit('DELETE /profiles/:name', 204, { ...profile, headers: any })
-    await visit('DELETE /templates/:name', 204, { ...template, headers: any })
+    await visit('GET /profiles/:name/resolve', 200, { ...named, query: '?variables={"topic":"x"}' })
+    await visit('POST /profiles/:name/resolve', 200, { ...named, body: { variables: { topic: 'x' } } })
+    await visit('DELETE /profiles/:name', 204, { ...named, headers: any })
+    await visit('DELETE /templates/:name', 204, { ...named, headers: any })
     return { faults, visited }
   }
 }
