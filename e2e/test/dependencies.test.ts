@@ -54,8 +54,8 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'control-server/src/templates',
-    may: ['control-server/src/templates', '@huggingface/jinja', 'node:worker_threads'],
-    why: 'templates are read and rendered in a thread that knows nothing of the server',
+    may: ['control-server/src/templates', '@huggingface/jinja', 'node:child_process', 'node:url', 'node:vm'],
+    why: 'templates are read and rendered in a process that knows nothing of the server',
   },
   {
     from: 'control-server/src/documents',

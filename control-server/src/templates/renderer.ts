@@ -1,14 +1,17 @@
 /**
- * Asks the template thread, one question at a time, each with a limit on time, memory and what it makes. A question that
- * passes a limit costs the thread its life, and the next question gets a new one; the event loop never waits for either.
+ * Asks the template process, one question at a time, each with a limit on time, memory and what it makes. The event loop
+ * never waits for it. A process and not a thread: one large allocation that passes the limit of a thread aborts the
+ * process around it (`{{ range(100000000) }}` is enough).
  */
-import { Worker } from 'node:worker_threads'
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 
-export type ThreadQuestion =
+export type Question = { timeMs: number } & (
   | { ask: 'names'; texts: readonly string[] }
   | { ask: 'matches'; checks: readonly { pattern: string; text: string }[] }
-  | { ask: 'render'; texts: readonly string[]; values: string; charactersMax: number }
-export type ThreadAnswer = { ok: true; value: unknown } | { ok: false; limit: boolean; message: string }
+  | { ask: 'render'; texts: readonly string[]; values: Readonly<Record<string, unknown>>; charactersMax: number }
+)
+export type Answer = { ok: true; value: unknown } | { ok: false; limit: boolean; message: string }
 
 /** Why there is none: what it was asked failed by itself, passed a limit, or too many wait. */
 export type RenderFailure = { ok: false; code: 'TEMPLATE_FAILED' | 'TEMPLATE_LIMIT' | 'OVERLOADED'; message: string }
@@ -24,12 +27,15 @@ export type Renderer = {
   close(): Promise<void>
 }
 
-type Waiting = { question: ThreadQuestion; answer: (answer: Rendered<unknown>) => void }
+type Waiting = { question: Question; answer: (answer: Rendered<unknown>) => void }
 
-/** A machine that needs longer to start a thread has other troubles. */
+const PROGRAM = fileURLToPath(new URL('./template-process.js', import.meta.url))
+/** A machine that needs longer to start a process has other troubles. */
 const START_MS_MAX = 20_000
+/** After its own limit on time, which does not reach into every built-in function. */
+const GRACE_MS = 1000
 const WAITING_MAX = 32
-/** A thread that nobody needs holds memory for nothing. */
+/** A process that nobody needs holds memory for nothing. */
 const IDLE_MS = 30_000
 
 export function createRenderer({
@@ -44,7 +50,7 @@ export function createRenderer({
   idleMs?: number
 } = {}): Renderer {
   const waiting: Waiting[] = []
-  let thread: Worker | undefined
+  let child: ChildProcess | undefined
   let isReady = false
   let current: Waiting | undefined
   let timer: NodeJS.Timeout | undefined
@@ -58,22 +64,22 @@ export function createRenderer({
     timer.unref()
   }
 
-  /** The thread is given up; who asked it is told why. */
+  /** The process is given up; who asked it is told why. */
   const giveUp = (why: string): void => {
     const asked = current
-    const gone = thread
+    const gone = child
     clearTimeout(timer)
     current = undefined
-    thread = undefined
+    child = undefined
     isReady = false
-    void gone?.terminate()
+    gone?.kill('SIGKILL')
     asked?.answer(failure('TEMPLATE_LIMIT', why))
     next()
   }
 
-  const heard = (from: Worker, message: ThreadAnswer | 'ready'): void => {
-    // A last word of a thread that was given up.
-    if (from !== thread) return
+  const heard = (from: ChildProcess, message: Answer | 'ready'): void => {
+    // A last word of a process that was given up.
+    if (from !== child) return
     clearTimeout(timer)
     if (message === 'ready') {
       isReady = true
@@ -82,56 +88,54 @@ export function createRenderer({
     }
     const asked = current
     current = undefined
-    if (asked !== undefined)
-      asked.answer(
-        message.ok ? message : failure(message.limit ? 'TEMPLATE_LIMIT' : 'TEMPLATE_FAILED', message.message),
-      )
+    asked?.answer(message.ok ? message : failure(message.limit ? 'TEMPLATE_LIMIT' : 'TEMPLATE_FAILED', message.message))
     next()
   }
 
-  const start = (): Worker => {
-    const started = new Worker(new URL('./template-thread.js', import.meta.url), {
-      execArgv: [],
+  const start = (): ChildProcess => {
+    const started = fork(PROGRAM, [], {
       env: {},
-      resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: 16 },
+      execArgv: [`--max-old-space-size=${heapMb}`, '--max-semi-space-size=8'],
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     })
-    started.on('message', (message: ThreadAnswer | 'ready') => heard(started, message))
-    started.on('error', (error) => {
-      if (started === thread)
-        giveUp(isOutOfMemory(error) ? 'takes more memory than it may' : 'ended the thread it ran in')
-    })
-    started.on('exit', () => {
-      if (started === thread) giveUp('ended the thread it ran in')
-    })
+    started.on('message', (message) => heard(started, message as Answer | 'ready'))
+    const ended = (): void => {
+      if (started === child) giveUp('takes more memory than it may')
+    }
+    // What cannot be sent is told by the end of the process as well.
+    started.on('error', ended)
+    started.on('exit', ended)
     startTimer(START_MS_MAX, () => giveUp('did not begin in time'))
     return started
   }
 
-  const ask = (to: Worker, asked: Waiting): void => {
-    // The answer may be there already, and unread because this thread was busy.
-    startTimer(timeMs, () =>
+  const ask = (to: ChildProcess, asked: Waiting): void => {
+    // The answer may be there already, and unread because this process was busy.
+    startTimer(timeMs + GRACE_MS, () =>
       setImmediate(() => {
         if (current === asked) giveUp(`takes longer than ${timeMs} ms`)
       }),
     )
-    to.postMessage(asked.question)
+    to.send(asked.question)
   }
 
   function next(): void {
     if (isClosed || current !== undefined) return
     current = waiting.shift()
     if (current === undefined) {
-      thread?.unref()
-      if (thread !== undefined) startTimer(idleMs, () => giveUp(''))
+      child?.unref()
+      child?.channel?.unref()
+      if (child !== undefined) startTimer(idleMs, () => giveUp(''))
       return
     }
-    thread ??= start()
-    // While somebody waits for its answer the process does not end.
-    thread.ref()
-    if (isReady) ask(thread, current)
+    child ??= start()
+    // While somebody waits for its answer this process does not end.
+    child.ref()
+    child.channel?.ref()
+    if (isReady) ask(child, current)
   }
 
-  const asked = <Value>(question: ThreadQuestion): Promise<Rendered<Value>> =>
+  const asked = <Value>(question: Question): Promise<Rendered<Value>> =>
     new Promise((resolve) => {
       if (isClosed || waiting.length >= WAITING_MAX) {
         resolve(failure('OVERLOADED', 'Too many templates are waiting.'))
@@ -140,26 +144,28 @@ export function createRenderer({
       waiting.push({ question, answer: resolve as (answer: Rendered<unknown>) => void })
       next()
     })
+  const nothing = <Value>(): Promise<Rendered<Value[]>> => Promise.resolve({ ok: true, value: [] })
 
   return {
-    names: (texts) => (texts.length === 0 ? Promise.resolve({ ok: true, value: [] }) : asked({ ask: 'names', texts })),
-    matches: (checks) =>
-      checks.length === 0 ? Promise.resolve({ ok: true, value: [] }) : asked({ ask: 'matches', checks }),
+    names: (texts) => (texts.length === 0 ? nothing() : asked({ ask: 'names', timeMs, texts })),
+    matches: (checks) => (checks.length === 0 ? nothing() : asked({ ask: 'matches', timeMs, checks })),
     render: (texts, values) =>
-      texts.length === 0
-        ? Promise.resolve({ ok: true, value: [] })
-        : asked({ ask: 'render', texts, values: JSON.stringify(values), charactersMax }),
+      texts.length === 0 ? nothing() : asked({ ask: 'render', timeMs, texts, values, charactersMax }),
     async close() {
       isClosed = true
       clearTimeout(timer)
-      for (const { answer } of waiting.splice(0)) answer(failure('OVERLOADED', 'The server is stopping.'))
-      current?.answer(failure('OVERLOADED', 'The server is stopping.'))
-      const gone = thread
-      thread = undefined
-      await gone?.terminate()
+      const stopping = failure('OVERLOADED', 'The server is stopping.')
+      for (const { answer } of waiting.splice(0)) answer(stopping)
+      current?.answer(stopping)
+      const gone = child
+      child = undefined
+      current = undefined
+      if (gone === undefined || gone.exitCode !== null || gone.signalCode !== null) return
+      await new Promise((resolve) => {
+        gone.once('exit', resolve)
+        gone.ref()
+        gone.kill('SIGKILL')
+      })
     },
   }
 }
-
-const isOutOfMemory = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY'

@@ -1,4 +1,4 @@
-// The real thread: what a hostile template does costs the thread, never the server.
+// The real process: what a hostile template does costs that process, never the server.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createRenderer, type Rendered } from '../../src/templates/renderer.ts'
@@ -90,6 +90,7 @@ t.test('loops, deep nesting and hungry templates end within their limits, and th
       '{% set ns = namespace(x="xxxxxxxx") %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | upper }}',
     'text that doubles up to the longest that there is':
       '{% set ns = namespace(x="xxxxxxxx") %}{% for i in range(25) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | upper | length }}',
+    'a long range': '{{ range(100000000) }}',
     'lists that grow':
       '{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}',
     'too much text': '{% for i in range(300000) %}x{% endfor %}',
@@ -113,7 +114,7 @@ t.test('loops, deep nesting and hungry templates end within their limits, and th
   }
 })
 
-t.test('a pattern that never comes to an end costs its thread', async (t) => {
+t.test('a pattern that never comes to an end is stopped', async (t) => {
   const renderer = rendererOf(t, { timeMs: 300 })
   const check = { pattern: '(a+)+b', text: 'a'.repeat(60) }
   t.equal(valueIn(await renderer.matches([check])), 'TEMPLATE_LIMIT')
@@ -130,7 +131,7 @@ t.test('no more wait than there is place for, and those that wait behind a slow 
   for (const answer of others) t.ok(answer.ok || answer.code === 'OVERLOADED')
 })
 
-t.test('an idle thread is given up, and there is a new one when it is needed', async (t) => {
+t.test('an idle process is given up, and there is a new one when it is needed', async (t) => {
   const renderer = rendererOf(t, { idleMs: 20 })
   t.same(valueIn(await renderer.render(['a'], {})), ['a'])
   await sleep(100)
