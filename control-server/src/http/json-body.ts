@@ -65,9 +65,9 @@ const refuseEncodings = ({ headers }: FastifyRequest): void => {
     throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
 }
 
-/** JSON in a parameter of the query; undefined where there is none. */
+/** JSON in a parameter of the query; an empty object where there is none. */
 export function queryJson(name: string, text: string | undefined): unknown {
-  if (text === undefined) return undefined
+  if (text === undefined) return {}
   const refuse = (message: string) =>
     new ApiError('INVALID_REQUEST', `query/${name} ${message}`, { details: [{ path: `query/${name}`, message }] })
   let value: unknown

@@ -50,9 +50,10 @@ export function declarationProblems(name: string, variable: ProfileVariable, pat
   return problems
 }
 
+// By itself: in the group that makes it match the whole, `a)|(b` would be an expression, and match what begins with a.
 const isPattern = (pattern: string): boolean => {
   try {
-    return new RegExp(`^(?:${pattern})$`, 'u') instanceof RegExp
+    return new RegExp(pattern, 'u') instanceof RegExp
   } catch {
     return false
   }

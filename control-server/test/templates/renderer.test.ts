@@ -54,7 +54,7 @@ t.test('questions that come together are answered each with its own', async (t) 
 
 t.test('a failure of a template is its own, and the next one is rendered', async (t) => {
   const renderer = rendererOf(t)
-  for (const text of ['{{', '{{ a() }}', '{{ none.x }}', "{{ raise_exception('no') }}", '{% for x in 5 %}{% endfor %}'])
+  for (const text of ['{{', '{{ a() }}', "{{ raise_exception('no') }}", '{% for x in 5 %}{% endfor %}'])
     t.equal(valueIn(await renderer.render([text], { a: 1 })), 'TEMPLATE_FAILED', text)
   t.same(valueIn(await renderer.render(['fine'], {})), ['fine'])
 })

@@ -177,8 +177,8 @@ export function profileRoutes(app: App, context: Context): void {
     async ({ params, query }, reply) => {
       // Values of variables, secret ones among them, do not belong into anybody's cache.
       reply.header('cache-control', 'no-store')
-      const overrides = queryJson('overrides', query.overrides) ?? {}
-      return resolution(params.name, { overrides, variables: queryJson('variables', query.variables) ?? {} })
+      const overrides = queryJson('overrides', query.overrides)
+      return resolution(params.name, { overrides, variables: queryJson('variables', query.variables) })
     },
   )
   app.post(
