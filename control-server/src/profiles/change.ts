@@ -3,7 +3,7 @@
  * file. Nothing is stored that could not be used, and nothing is changed or deleted under a profile that then could not.
  */
 import type { ApiErrorCode } from '@agent-executor/protocol'
-import { chainProblems, profileNames } from './chain.ts'
+import { chainProblems, dependsOn, profileNames } from './chain.ts'
 import {
   type DocumentKind,
   type Documents,
@@ -167,8 +167,11 @@ function storingProblem(documents: Documents, document: DocumentVersion): { ok: 
     const problems = chainProblems(after, name)
     if (problems.length > 0) return refused('INVALID_REQUEST', undefined, problems)
   }
-  const broken = profileNames(after).flatMap((profile) => {
-    const problems = profile === name && kind === 'profile' ? [] : chainProblems(after, profile)
+  const users = profileNames(after).filter(
+    (profile) => (kind !== 'profile' || profile !== name) && dependsOn(after, profile, document),
+  )
+  const broken = users.flatMap((profile) => {
+    const problems = chainProblems(after, profile)
     // Who is unusable already cannot be made worse, and nobody could repair a chain step by step.
     return problems.length === 0 || chainProblems(documents, profile).length > 0
       ? []
