@@ -1,4 +1,5 @@
 // What was acknowledged of profiles and templates is there after a kill -9, and what was not is there whole or not at all.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import { freePort, startServer } from '../src/processes.ts'
@@ -96,3 +97,45 @@ t.test(
     await server.kill()
   },
 )
+
+/** The processes that a process has started and that are still there. */
+const childrenOf = (pid: number): number[] =>
+  readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+  )
+
+t.test('a template that is under way when the server is killed ends by itself', async (t) => {
+  const port = await freePort()
+  const server = await startServer(t.testdir(), port)
+  t.teardown(server.kill)
+  const api = createApi(port)
+  await api.call('POST', '/templates', { name: 'any', text: '' })
+  const text = '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}'
+  const preview = api.call('POST', '/templates/any/preview', { text }).catch(() => null)
+  // The preview is read first, and rendered then.
+  for (let calls = 0; calls < 5; calls++) await api.call('GET', '/livez')
+  const [child = 0, ...others] = childrenOf(server.pid)
+  t.ok(child > 0 && others.length === 0, 'one process for templates')
+  await server.kill()
+  t.equal(await preview, null, 'no answer')
+  await api.eventually('the end of the process', () => !existsSync(`/proc/${child}`), 20_000)
+})
+
+t.test('a template that takes all the memory it can get does not take the server with it', async (t) => {
+  const port = await freePort()
+  const server = await startServer(t.testdir(), port)
+  t.teardown(server.kill)
+  const api = createApi(port)
+  await api.call('POST', '/templates', { name: 'any', text: '' })
+  const hungry = [
+    '{{ range(100000000) }}',
+    '{% set ns = namespace(x="xxxxxxxx") %}{% for i in range(25) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | upper }}',
+    '{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{{ ns.l }}',
+  ]
+  for (const text of hungry) {
+    const { status, body } = await api.call('POST', '/templates/any/preview', { text })
+    t.match({ status, body }, { status: 422, body: { code: 'TEMPLATE_LIMIT' } }, text)
+    t.ok(server.running())
+  }
+  t.match((await api.call('POST', '/templates/any/preview', { text: 'fine' })).body, { text: 'fine' })
+})

@@ -1,6 +1,13 @@
 /** A profile and those it extends: whether they hold together, and which profiles depend on a document. */
 import type { ProfileVariable } from '@agent-executor/protocol'
-import { type Documents, type LiveProfile, type Problem, profileIn, templateIn } from './document.ts'
+import {
+  type Documents,
+  type DocumentVersion,
+  type LiveProfile,
+  type Problem,
+  profileIn,
+  templateIn,
+} from './document.ts'
 import { fieldOf } from './fields.ts'
 import { isLockable } from './locks.ts'
 
@@ -97,6 +104,15 @@ export function chainProblems(documents: Documents, name: string): Problem[] {
           .problems),
     ...undeclared(system?.names.system ?? [], isDeclared).map((message) => ({ path: '/prompt/system', message })),
   ]
+}
+
+/** Whether a change of the document can make a difference to the profile. */
+export function dependsOn(documents: Documents, profile: string, { kind, name }: DocumentVersion): boolean {
+  const chain = chainOf(documents, profile)
+  if (!isChain(chain)) return true
+  return kind === 'profile'
+    ? chain.some((each) => each.name === name)
+    : promptOwner(chain)?.content.profile.prompt?.template === name
 }
 
 /** The names of all live profiles. */

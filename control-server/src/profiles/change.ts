@@ -3,7 +3,7 @@
  * file. Nothing is stored that could not be used, and nothing is changed or deleted under a profile that then could not.
  */
 import type { ApiErrorCode } from '@agent-executor/protocol'
-import { chainProblems, profileNames } from './chain.ts'
+import { chainProblems, dependsOn, profileNames } from './chain.ts'
 import {
   type DocumentKind,
   type Documents,
@@ -15,9 +15,9 @@ import {
   type TemplateContent,
 } from './document.ts'
 
-/** Both kinds; deleted ones count, as their versions are kept. */
+/** Of both kinds together. Deleted ones do not count: they cost next to nothing, and to delete one makes room. */
 export const DOCUMENTS_MAX = 1000
-/** Of the newest versions, which are in memory. */
+/** Of the newest versions together, which are in memory. */
 export const DOCUMENTS_CHARACTERS_MAX = 16 * 1_048_576
 
 export type Refusal = { code: ApiErrorCode; message?: string; details?: Problem[] }
@@ -161,13 +161,17 @@ function storingProblem(documents: Documents, document: DocumentVersion): { ok: 
   const { kind, name } = document
   const key = documentKey(kind, name)
   const after = new Map(documents).set(key, document)
-  if (after.size > DOCUMENTS_MAX || charactersOf(after) > DOCUMENTS_CHARACTERS_MAX) return refused('DOCUMENTS_FULL')
+  const { count, characters } = sizeOf(after)
+  if (count > DOCUMENTS_MAX || characters > DOCUMENTS_CHARACTERS_MAX) return refused('DOCUMENTS_FULL')
   if (kind === 'profile') {
     const problems = chainProblems(after, name)
     if (problems.length > 0) return refused('INVALID_REQUEST', undefined, problems)
   }
-  const broken = profileNames(after).flatMap((profile) => {
-    const problems = profile === name && kind === 'profile' ? [] : chainProblems(after, profile)
+  const users = profileNames(after).filter(
+    (profile) => (kind !== 'profile' || profile !== name) && dependsOn(after, profile, document),
+  )
+  const broken = users.flatMap((profile) => {
+    const problems = chainProblems(after, profile)
     // Who is unusable already cannot be made worse, and nobody could repair a chain step by step.
     return problems.length === 0 || chainProblems(documents, profile).length > 0
       ? []
@@ -182,11 +186,15 @@ const usersOf = (documents: Documents, kind: DocumentKind, name: string): string
     return kind === 'profile' ? profile?.extends === name : profile?.prompt?.template === name
   })
 
-const charactersOf = (documents: Documents): number => {
+const sizeOf = (documents: Documents): { count: number; characters: number } => {
+  let count = 0
   let characters = 0
   for (const { content } of documents.values())
-    if (content !== null) characters += 'toml' in content ? content.toml.length : content.text.length
-  return characters
+    if (content !== null) {
+      count += 1
+      characters += 'toml' in content ? content.toml.length : content.text.length
+    }
+  return { count, characters }
 }
 
 /** Both were made by the same reader, so that equal ones have equal texts. */

@@ -34,12 +34,15 @@ const PROGRAM = fileURLToPath(new URL('./template-process.js', import.meta.url))
 const START_MS_MAX = 20_000
 /** After its own limit on time, which does not reach into every built-in function. */
 const GRACE_MS = 1000
+/** Together with the time of each: nobody waits much longer than a minute, whatever the others ask. */
 const WAITING_MAX = 32
+/** Templates take milliseconds; a machine with too much to do takes its time. */
+const TIME_MS = 2000
 /** A process that nobody needs holds memory for nothing. */
 const IDLE_MS = 30_000
 
 export function createRenderer({
-  timeMs = 1000,
+  timeMs = TIME_MS,
   charactersMax = 262_144,
   heapMb = 64,
   idleMs = IDLE_MS,

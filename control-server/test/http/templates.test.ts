@@ -89,8 +89,9 @@ t.test('hostile templates are refused in time, and other requests are answered m
     await over
     isApiError(t, await answer, ['TEMPLATE_FAILED', 'TEMPLATE_LIMIT'])
     const tookMs = performance.now() - startedMs
-    t.ok(tookMs < 10_000, `${name} took ${Math.round(tookMs)} ms`)
-    t.ok(Math.max(...waits) < 800, `${name}: others waited up to ${Math.round(Math.max(...waits))} ms`)
+    t.ok(tookMs < 15_000, `${name} took ${Math.round(tookMs)} ms`)
+    // On any machine: rendered in the server, some of them would take a minute.
+    t.ok(Math.max(...waits) < 5000, `${name}: others waited up to ${Math.round(Math.max(...waits))} ms`)
   }
 })
 
