@@ -101,18 +101,26 @@ t.test('killed at random again and again, it runs once', needsDocker, async (t) 
       if (!over) crashes += 1
     }
   })()
-  t.teardown(async () => {
+  // Not in a teardown: there the agents are killed, and it would start others.
+  const stop = async () => {
     over = true
     await live?.kill()
     await supervised
-  })
-  const commands = await Promise.all(
-    [1, 2, 3, 4].map((each) => api.submit({ ...shell(`echo effect ${each}; sleep 1`), agentId }, `random-${each}`)),
-  )
-  for (const { commandId } of commands)
-    t.match(await api.final(commandId, 120_000), { status: 'COMPLETED', result: { stdout: { text: /^effect \d\n$/ } } })
-  t.equal(counted.starts(), commands.length)
-  t.ok(crashes >= 3, `${crashes} crashes`)
+  }
+  try {
+    const commands = await Promise.all(
+      [1, 2, 3, 4].map((each) => api.submit({ ...shell(`echo effect ${each}; sleep 1`), agentId }, `random-${each}`)),
+    )
+    for (const { commandId } of commands)
+      t.match(await api.final(commandId, 120_000), {
+        status: 'COMPLETED',
+        result: { stdout: { text: /^effect \d\n$/ } },
+      })
+    t.equal(counted.starts(), commands.length)
+    t.ok(crashes >= 3, `${crashes} crashes`)
+  } finally {
+    await stop()
+  }
 })
 
 t.test(
