@@ -6,7 +6,7 @@ import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-p
 import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import { containersOf, countStarts, DOCKER_SOCKET, dockerode, needsDocker, removeContainersOf } from '../src/docker.ts'
-import { freePort, startAgent, startServer } from '../src/processes.ts'
+import { freePort, type Process, startAgent, startServer } from '../src/processes.ts'
 
 /** Each is two starts of a process and one of a container. */
 const CELLS_AT_A_TIME = 3
@@ -93,24 +93,34 @@ t.test('killed at random again and again, it runs once', needsDocker, async (t) 
   t.teardown(counted.stop)
   let over = false
   let crashes = 0
+  let live: Process | null = null
   const supervised = (async () => {
     for (let seed = 1; !over; seed++) {
-      const process = agent(agentId, seed < 25 ? ['--random-failures', '--random-seed', String(seed)] : [])
-      await process.ended
+      live = agent(agentId, seed < 25 ? ['--random-failures', '--random-seed', String(seed)] : [])
+      await live.ended
       if (!over) crashes += 1
     }
   })()
-  const commands = await Promise.all(
-    [1, 2, 3, 4].map((each) => api.submit({ ...shell(`echo effect ${each}; sleep 1`), agentId }, `random-${each}`)),
-  )
-  for (const { commandId } of commands)
-    t.match(await api.final(commandId, 120_000), { status: 'COMPLETED', result: { stdout: { text: /^effect \d\n$/ } } })
-  t.equal(counted.starts(), commands.length)
-  t.ok(crashes >= 3, `${crashes} crashes`)
-  over = true
-  const last = agent(agentId)
-  await last.kill()
-  t.teardown(() => supervised)
+  // Not in a teardown: there the agents are killed, and it would start others.
+  const stop = async () => {
+    over = true
+    await live?.kill()
+    await supervised
+  }
+  try {
+    const commands = await Promise.all(
+      [1, 2, 3, 4].map((each) => api.submit({ ...shell(`echo effect ${each}; sleep 1`), agentId }, `random-${each}`)),
+    )
+    for (const { commandId } of commands)
+      t.match(await api.final(commandId, 120_000), {
+        status: 'COMPLETED',
+        result: { stdout: { text: /^effect \d\n$/ } },
+      })
+    t.equal(counted.starts(), commands.length)
+    t.ok(crashes >= 3, `${crashes} crashes`)
+  } finally {
+    await stop()
+  }
 })
 
 t.test(

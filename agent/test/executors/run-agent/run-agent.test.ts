@@ -212,7 +212,7 @@ t.test('one that is gone with its id in the journal may have run', needsDocker, 
   const agent = agentWithDocker(t)
   const running = agent.begin({ prompt: 'echo begun; sleep 1000' })
   await until('it runs', async () => (await agent.containers())[0]?.State === 'running')
-  await agent.container().remove({ force: true })
+  await agent.container().remove({ force: true, v: true })
   t.match(await running.outcome, {
     state: 'INTERRUPTED',
     error: { code: 'INTERRUPTED', message: /gone/ },
