@@ -3,11 +3,14 @@
  * offers, accepts and grants in one step, so a client that dies with the answer on its way has a command whose outcome
  * is unknown; it becomes LOST when the lease, the command's own timeout, is over.
  */
-import { type ApiErrorCode, attemptId, COMMAND_TYPES, type Outcome, type SimpleReport } from '@agent-executor/protocol'
+import { type ApiErrorCode, attemptId, type CommandType, type Outcome, type SimpleReport } from '@agent-executor/protocol'
 import { type Agent, agentLeaseOver, createLedger, type Turn, type TurnDecision } from './agent.ts'
 import { type Command, newestAttempt, phaseOf } from './command.ts'
 import { serverLeaseMs } from './lease-policy.ts'
 import { attemptTimeoutMs, failure, type LifecyclePolicy } from './transition.ts'
+
+/** What its clients have always known; a RUN_AGENT outlives whoever began it, which needs a journal. */
+export const SIMPLE_TYPES: readonly CommandType[] = ['DELAY', 'HTTP_GET_JSON']
 
 type Refused = { ok: false; code: ApiErrorCode; message: string }
 export type Next = { ok: true; command: Command | null } | Refused
@@ -123,7 +126,7 @@ function renewed(turn: Turn, { agentId, nowMs, leaseMs }: Context): Agent | null
     leaseMs,
     mode: 'ready',
     version: null,
-    types: [...COMMAND_TYPES],
+    types: [...SIMPLE_TYPES],
     labels: [],
     slots: {},
     clockSkewMs: null,

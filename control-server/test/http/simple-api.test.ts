@@ -53,6 +53,14 @@ t.test('next', async (t) => {
     t.strictSame(await server.record(submitted.commandId), answer.body, 'GET shows the same')
   })
 
+  await t.test('leaves RUN_AGENT to agents that have a journal', async (t) => {
+    const server = await startServer(t)
+    await server.submit({ type: 'RUN_AGENT', payload: { engine: 'shell', prompt: 'true' } })
+    t.equal((await next(server)).status, 204)
+    await server.submit()
+    t.match(await next(server), { status: 200, body: { type: 'DELAY' } })
+  })
+
   await t.test('hands out another command each time, by priority and then by age', async (t) => {
     const server = await startServer(t)
     const order: string[] = []

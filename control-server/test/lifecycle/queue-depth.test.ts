@@ -45,6 +45,6 @@ t.test('whatever happens to commands, the depth is the number of those that are 
       assert.equal(depth, [...commands.values()].filter(({ status }) => status === 'PENDING').length)
     }
   })
-  fc.assert(property, { numRuns: 500 })
+  fc.assert(property, { numRuns: 3000 })
   t.equal(reached.size, 7, 'every phase was reached')
 })

@@ -2,11 +2,11 @@
  * The original simple API for agents: take the next command, report its result. `next` is a GET that changes state, which
  * HTTP does not expect of it; kept for the clients that exist (docs/adr/0001), never cached, and without HEAD.
  */
-import { COMMAND_TYPES, CommandRecord, Id, SimpleReport } from '@agent-executor/protocol'
+import { CommandRecord, Id, SimpleReport } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import { Type } from 'typebox'
 import { commandRecord } from '../../lifecycle/record.ts'
-import { nextCommand, outcomeOf, simpleReport } from '../../lifecycle/simple-api.ts'
+import { nextCommand, outcomeOf, SIMPLE_TYPES, simpleReport } from '../../lifecycle/simple-api.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { keptOutcome } from '../outcome.ts'
@@ -33,7 +33,7 @@ export function simpleApiRoutes(app: App, context: Context): void {
           operation: 'next',
           agentId,
           ask: [],
-          want: Object.fromEntries(COMMAND_TYPES.map((type) => [type, 1])),
+          want: Object.fromEntries(SIMPLE_TYPES.map((type) => [type, 1])),
           mayTake: (lane) => lane.labels.length === 0 && (lane.pinnedTo ?? agentId) === agentId,
           nowMs: now,
         },
