@@ -3,7 +3,13 @@
  * offers, accepts and grants in one step, so a client that dies with the answer on its way has a command whose outcome
  * is unknown; it becomes LOST when the lease, the command's own timeout, is over.
  */
-import { type ApiErrorCode, attemptId, type CommandType, type Outcome, type SimpleReport } from '@agent-executor/protocol'
+import {
+  type ApiErrorCode,
+  attemptId,
+  type CommandType,
+  type Outcome,
+  type SimpleReport,
+} from '@agent-executor/protocol'
 import { type Agent, agentLeaseOver, createLedger, type Turn, type TurnDecision } from './agent.ts'
 import { type Command, newestAttempt, phaseOf } from './command.ts'
 import { serverLeaseMs } from './lease-policy.ts'
