@@ -16,7 +16,10 @@ export const TIMEOUT_MARGIN_MS = 60_000
 
 const BACKOFF = { initialMs: 1000, maxMs: 60_000, factor: 2 }
 
-/** What a command gets that was not asked for; the same objects each time. */
+/**
+ * What a command gets that was not asked for; the same objects each time. Commands are stored without it, so a value may
+ * change only with a migration that writes the old one into those that have it.
+ */
 export const SPEC_DEFAULTS: Readonly<Omit<CommandSpec, 'payload' | 'timeoutMs'>> = {
   labels: [],
   pinnedTo: null,

@@ -120,6 +120,25 @@ t.test('the statements that write all the time build no tables of their own', as
   }
 })
 
+t.test('what a stored command did not ask for reads the same in every version', async (t) => {
+  const { store, file } = await open(t)
+  await store.submit(waiting('a'), null)
+  const asked = { payload: { ms: 7 }, timeoutMs: 5 }
+  inside(t, file).prepare('UPDATE commands SET spec = ?').run(JSON.stringify(asked))
+  t.strictSame((await store.get('a'))?.command.spec, {
+    ...asked,
+    labels: [],
+    pinnedTo: null,
+    totalTimeoutMs: null,
+    expiresAtMs: null,
+    notBeforeMs: null,
+    retry: { maxAttempts: 1, backoff: { initialMs: 1000, maxMs: 60_000, factor: 2 }, retryOn: null },
+    takeover: 'manual',
+    lostAfterMs: null,
+    metadata: {},
+  })
+})
+
 t.test('a file that a server has open is refused to a second one, and free again after close', async (t) => {
   const { store, file } = await open(t)
   t.throws(() => openFile(file), SqliteFileLockedError)
