@@ -210,7 +210,7 @@ export const SETTINGS = {
     min: 1000,
     max: 30 * DAY_MS,
     unit: 'ms',
-    meaning: 'Longest timeout that a profile or a request may ask for',
+    meaning: 'Longest timeout that a profile, or the overrides of one, may ask for',
   },
   runMemoryBytesMax: {
     kind: 'integer',
@@ -220,7 +220,7 @@ export const SETTINGS = {
     min: 16_777_216,
     max: 1_099_511_627_776,
     unit: 'bytes',
-    meaning: 'Most memory that a profile or a request may ask for',
+    meaning: 'Most memory that a profile, or the overrides of one, may ask for',
   },
   runCpusMax: {
     kind: 'integer',
@@ -230,7 +230,7 @@ export const SETTINGS = {
     min: 1,
     max: 1024,
     unit: 'count',
-    meaning: 'Most processors that a profile or a request may ask for',
+    meaning: 'Most processors that a profile, or the overrides of one, may ask for',
   },
   runPidsMax: {
     kind: 'integer',
@@ -240,7 +240,7 @@ export const SETTINGS = {
     min: 16,
     max: 4_194_304,
     unit: 'count',
-    meaning: 'Most processes that a profile or a request may ask for',
+    meaning: 'Most processes that a profile, or the overrides of one, may ask for',
   },
   runTmpBytesMax: {
     kind: 'integer',
@@ -250,7 +250,7 @@ export const SETTINGS = {
     min: 1_048_576,
     max: 1_099_511_627_776,
     unit: 'bytes',
-    meaning: 'Largest temporary folder that a profile or a request may ask for',
+    meaning: 'Largest temporary folder that a profile, or the overrides of one, may ask for',
   },
   allowedHosts: {
     kind: 'list',

@@ -1,6 +1,7 @@
 /** What the routes of profiles and of templates have in common. */
 import { DocumentName } from '@agent-executor/protocol'
 import { Type } from 'typebox'
+import { instant } from '../lifecycle/record.ts'
 import {
   deleteDocument,
   noSuch,
@@ -12,7 +13,7 @@ import {
 } from '../profiles/change.ts'
 import { type DocumentKind, documentKey, type LiveProfile, type LiveTemplate } from '../profiles/document.ts'
 import type { Rendered } from '../templates/renderer.ts'
-import type { Context } from './context.ts'
+import type { App, Context } from './context.ts'
 import { ApiError, RETRY_LATER } from './errors.ts'
 
 export const DocumentParams = Type.Object({ name: DocumentName })
@@ -42,6 +43,13 @@ export const rendered = <Value>(answer: Rendered<Value>, what: string): Value =>
   })
 }
 
+export const headOf = ({ name, version, origin, createdAtMs }: LiveProfile | LiveTemplate) => ({
+  name,
+  version,
+  origin,
+  updatedAt: instant(createdAtMs),
+})
+
 export const etagOf = ({ version }: { version: number }): string => `"${version}"`
 
 /** Bare numbers too; what is no version of ours is one that nothing has. */
@@ -52,6 +60,19 @@ export const preconditionOf = (header: string | undefined): Precondition => {
     .split(',')
     .map((tag) => Number(/^\s*(?:"(\d{1,15})"|(\d{1,15}))\s*$/.exec(tag)?.slice(1).join('')))
   return { versions: versions.filter((version) => Number.isSafeInteger(version) && version > 0) }
+}
+
+export function deleteRoute(
+  app: App,
+  kind: DocumentKind,
+  { remove }: Pick<ReturnType<typeof documentCalls>, 'remove'>,
+): void {
+  app.delete(`/${kind}s/:name`, { schema: { params: DocumentParams } }, async (request, reply) => {
+    const { name } = request.params
+    await remove(name, preconditionOf(request.headers['if-match']))
+    request.log.info({ [kind]: name }, `${kind} deleted`)
+    return reply.status(204).send()
+  })
 }
 
 type Live<Kind extends DocumentKind> = Kind extends 'profile' ? LiveProfile : LiveTemplate

@@ -11,15 +11,16 @@ import {
 import { Type } from 'typebox'
 import { NO_MATCH, namesIn, readProfile } from '../../documents/read-content.ts'
 import { checkOverrides, checkVariables } from '../../documents/schemas.ts'
-import { instant } from '../../lifecycle/record.ts'
 import type { LiveProfile, Problem, ProfileContent } from '../../profiles/document.ts'
 import { configurationOf, type Resolved, resolve, shownValues } from '../../profiles/resolve.ts'
 import type { App, Context } from '../context.ts'
 import {
   DocumentParams,
+  deleteRoute,
   documentBodyLimit,
   documentCalls,
   etagOf,
+  headOf,
   preconditionOf,
   refuse,
   rendered,
@@ -126,12 +127,7 @@ export function profileRoutes(app: App, context: Context): void {
     },
   )
 
-  app.delete('/profiles/:name', { schema: { params: DocumentParams } }, async (request, reply) => {
-    const { name } = request.params
-    await calls.remove(name, preconditionOf(request.headers['if-match']))
-    request.log.info({ profile: name }, 'profile deleted')
-    return reply.status(204).send()
-  })
+  deleteRoute(app, 'profile', calls)
 
   const resolution = async (name: string, given: { overrides: unknown; variables: unknown }): Promise<Resolution> => {
     const problems = [
@@ -191,13 +187,6 @@ export function profileRoutes(app: App, context: Context): void {
 
 /** Where the profile stands in the body. */
 const placeOf = ({ toml }: { toml?: string | undefined }): string => (toml === undefined ? '/profile' : '/toml')
-
-const headOf = ({ name, version, origin, createdAtMs }: LiveProfile) => ({
-  name,
-  version,
-  origin,
-  updatedAt: instant(createdAtMs),
-})
 
 const profileRecord = (document: LiveProfile): ProfileRecord => ({
   ...headOf(document),

@@ -8,14 +8,15 @@ import {
 } from '@agent-executor/protocol'
 import { Type } from 'typebox'
 import { readTemplate } from '../../documents/read-content.ts'
-import { instant } from '../../lifecycle/record.ts'
 import type { LiveTemplate, TemplateContent } from '../../profiles/document.ts'
 import type { App, Context } from '../context.ts'
 import {
   DocumentParams,
+  deleteRoute,
   documentBodyLimit,
   documentCalls,
   etagOf,
+  headOf,
   preconditionOf,
   refuse,
   rendered,
@@ -95,12 +96,7 @@ export function templateRoutes(app: App, context: Context): void {
     },
   )
 
-  app.delete('/templates/:name', { schema: { params: DocumentParams } }, async (request, reply) => {
-    const { name } = request.params
-    await calls.remove(name, preconditionOf(request.headers['if-match']))
-    request.log.info({ template: name }, 'template deleted')
-    return reply.status(204).send()
-  })
+  deleteRoute(app, 'template', calls)
 
   app.post(
     '/templates/:name/preview',
@@ -120,13 +116,6 @@ export function templateRoutes(app: App, context: Context): void {
     },
   )
 }
-
-const headOf = ({ name, version, origin, createdAtMs }: LiveTemplate) => ({
-  name,
-  version,
-  origin,
-  updatedAt: instant(createdAtMs),
-})
 
 const templateRecord = (document: LiveTemplate): TemplateRecord => ({
   ...headOf(document),
