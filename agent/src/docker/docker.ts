@@ -78,7 +78,8 @@ export function createDocker(options: {
     // Ended with the answer: the signal would otherwise end the stream that came with it.
     const timer = setTimeout(() => deadline.abort(), deadlineMs)
     try {
-      return await body(await loaded(), deadline.signal)
+      const answer = loaded().then((api) => body(api, deadline.signal))
+      return await Promise.race([answer, aborted(deadline.signal)])
     } catch (error) {
       const { statusCode } = error as { statusCode?: number }
       const message = error instanceof Error ? error.message : String(error)
@@ -191,8 +192,8 @@ export function createDocker(options: {
       wake?.addEventListener('abort', end, { once: true })
       if (wake?.aborted) end()
       try {
-        const api = await loaded()
-        await api.getContainer(id).wait({ abortSignal: ended.signal })
+        const exited = loaded().then((api) => api.getContainer(id).wait({ abortSignal: ended.signal }))
+        await Promise.race([exited, aborted(ended.signal)])
       } catch (error) {
         const { statusCode } = error as { statusCode?: number }
         if (statusCode === NOT_FOUND || ended.signal.aborted) return
@@ -231,6 +232,16 @@ export function createDocker(options: {
     },
   }
 }
+
+/**
+ * Rejects when the signal aborts. dockerode alone never settles where a connection breaks off in the middle of an answer,
+ * which `wait` begins at once.
+ */
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    if (signal.aborted) reject(new Error('aborted'))
+    signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
+  })
 
 const seenOf = ({ Id, State, Config, Mounts }: Dockerode.ContainerInspectInfo): Seen => {
   const tookMs = Date.parse(State.FinishedAt) - Date.parse(State.StartedAt)

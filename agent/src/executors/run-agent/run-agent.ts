@@ -44,7 +44,9 @@ export type RunAgentOptions = {
 const PATIENCE_MS = 30_000
 const RETRY_MS = 500
 /** A wait is asked for anew, in case its connection is one that nobody hears on. */
-const WAIT_MS = 30_000
+const WAIT_MS = 10_000
+/** From the end of the output to the end of the container, unless one of the two has been cut. */
+const LAST_BYTE_TO_EXIT_MS = 2000
 /** Where the cause does not say. */
 const GRACE_MS = 5000
 const KILL_AGAIN_MS = 1000
@@ -99,6 +101,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   /** Attached later, to know when it wrote last; anew where Docker was away since. */
   let pulse: Output | null = null
   let pulseLost = false
+  /** When `whole` was seen to be over, and the container not. */
+  let overSinceMs: number | null = null
   let stopping: Stopping | null = null
   let logReads = 0
 
@@ -241,8 +245,18 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       pulseLost = false
     }
     await stopIfDue(seen.id)
-    await docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null)
+    // The end of the output is the first sign of an end, and of a Docker that is gone.
+    const over = [whole, pulse].flatMap((output) => (output?.state() === 'open' ? [output.over] : []))
+    await Promise.race([docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null), ...over])
+    looksCut()
     return null
+  }
+
+  /** An output that is over long before its container may be one that Docker has cut: then its log knows more. */
+  const looksCut = (): void => {
+    if (whole === null || whole.state() === 'open') return
+    overSinceMs ??= performance.now()
+    if (performance.now() - overSinceMs > LAST_BYTE_TO_EXIT_MS) outage = true
   }
 
   const idleLeftMs = (): number => {
@@ -252,7 +266,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const waitMs = (): number => {
-    if (stopping === null) return Math.min(WAIT_MS, Math.ceil(idleLeftMs()))
+    const mostMs = overSinceMs === null ? WAIT_MS : LAST_BYTE_TO_EXIT_MS + 100
+    if (stopping === null) return Math.min(mostMs, Math.ceil(idleLeftMs()))
     return stopping.sent === 'SIGKILL' ? KILL_AGAIN_MS : Math.ceil(stopping.killAtMs - performance.now())
   }
 

@@ -90,7 +90,7 @@ t.test(
     for (const [name, prompt] of [
       ['obeys', 'echo begun; sleep 1000'],
       ['ignores SIGTERM', "trap '' TERM; echo begun; while :; do sleep 0.2; done"],
-      ['has children that do', "echo begun; (trap '' TERM; exec sleep 1000) & exec setsid sleep 1000"],
+      ['has children that do', "echo begun; (trap '' TERM; exec sleep 1000) & setsid sleep 1000 & wait"],
     ] as const) {
       const agent = agentWithDocker(t)
       const running = agent.begin({ prompt })
@@ -164,6 +164,8 @@ t.test('an image that declares volumes is refused: their size is not bounded', n
   t.teardown(() => dockerode.getImage(image).remove({ force: true }))
   const agent = agentWithDocker(t, { image })
   t.match(await agent.begin({}).outcome, { error: { code: 'CONTAINER_START_FAILED', message: /\/var\/lib\/data/ } })
+  agent.docker.watch()
+  await until('Docker is there', agent.docker.up)
   await agent.reconcile('acknowledged')
   t.same(await agent.containers(), [])
 })
