@@ -8,7 +8,7 @@ import { isDiskFullError, isFatalSqliteError } from '@agent-executor/runtime'
 import { type ControlServer, Refused, Unreachable } from './client/control-server.ts'
 import type { CrashPoint } from './crash-points.ts'
 import { backoffMs, jittered } from './decide/backoff.ts'
-import type { Executor } from './executors/executor.ts'
+import type { AttemptState, Executor } from './executors/executor.ts'
 import type { Heartbeat } from './heartbeat/heartbeat.ts'
 import type { Entry, Journal } from './journal/journal.ts'
 import { failed, type Run, run, type StopCause } from './run.ts'
@@ -43,6 +43,8 @@ export type AgentEnd = 'drained' | 'superseded' | 'unsupported'
 const FENCE_TICK_MS = 250
 const PRUNE_TICK_MS = 3_600_000
 const PRUNE_BATCH = 1000
+/** What Docker did not remove when it was asked to. */
+const RECONCILE_TICK_MS = 30_000
 /** A wait that is over sooner and brought nothing was none. */
 const WAIT_MS_MIN = 1000
 /** After the journal did not take an outcome. */
@@ -82,6 +84,7 @@ export function createAgent(options: AgentOptions) {
     lease: heartbeat,
     types: [...executors.keys()],
     afterCrash: (type) => executors.get(type)?.afterCrash ?? 'interrupted',
+    ready: (type) => executors.get(type)?.ready?.() ?? true,
     // With a full disk offers are declined too, or each would come again with every answer and fail the same way.
     mode: () => (mode === 'ready' && leaseClockMs() < diskFullUntilMs ? 'paused' : mode),
     work: {
@@ -101,23 +104,52 @@ export function createAgent(options: AgentOptions) {
     }
     const sent = guarded(session.sync)
     const answer = await client.sync(session.agentId, sent.request, stopping.signal)
-    return guarded(() => session.syncAnswered(sent, answer))
+    const again = guarded(() => session.syncAnswered(sent, answer))
+    if (answer.acks.length + answer.drop.length > 0) reconcile()
+    return again
   }
 
-  function begin({ attemptId, offer, startedAtMs }: Entry): void {
+  const stateOf = (attemptId: string): AttemptState => {
+    const entry = guarded(() => journal.get(attemptId))
+    if (entry === undefined) return 'unknown'
+    return entry.phase === 'ACKED' && !runs.has(attemptId) ? 'acknowledged' : 'open'
+  }
+  let reconciling = false
+  let reconcileAgain = false
+  /** One at a time; asked for meanwhile, once more. */
+  const reconcile = (): void => {
+    reconcileAgain = reconciling
+    if (reconciling || stopping.signal.aborted) return
+    reconciling = true
+    Promise.all(options.executors.map((executor) => executor.reconcile?.(stateOf)))
+      .catch((error: unknown) =>
+        logger.warn({ err: error }, 'what attempts have left was not removed, it is tried again'),
+      )
+      .finally(() => {
+        reconciling = false
+        if (reconcileAgain) reconcile()
+      })
+  }
+
+  function begin({ attemptId, offer, startedAtMs, containerId }: Entry): void {
     const executor = executors.get(offer.type)
     if (executor === undefined || startedAtMs === null) {
       store({ attemptId, outcome: failed('FAILED', 'INTERNAL_ERROR', `This agent has no executor for ${offer.type}.`) })
       return
     }
     logger.info({ commandId: offer.commandId, attempt: offer.attempt, type: offer.type }, 'started')
-    const begun = run({ executor, offer, startedAtMs, nowMs, onBegun: () => crashPoint('effect.begun') })
+    const begun = run({
+      ...{ executor, offer, startedAtMs, nowMs },
+      onBegun: () => crashPoint('effect.begun'),
+      container: { id: containerId, write: (id) => guarded(() => session.logContainer(attemptId, id)) },
+    })
     runs.set(attemptId, begun)
     begun.outcome
       .then((outcome) => {
         if (outcome === null) {
           runs.delete(attemptId)
           syncSoon.ring()
+          reconcile()
           return
         }
         crashPoint('effect.done')
@@ -258,7 +290,12 @@ export function createAgent(options: AgentOptions) {
     async run(): Promise<AgentEnd> {
       guarded(session.recover)
       prune()
-      const timers = [setInterval(session.fence, FENCE_TICK_MS), setInterval(prune, PRUNE_TICK_MS)]
+      reconcile()
+      const timers = [
+        setInterval(session.fence, FENCE_TICK_MS),
+        setInterval(prune, PRUNE_TICK_MS),
+        setInterval(reconcile, RECONCILE_TICK_MS),
+      ]
       for (const timer of timers) timer.unref()
       const waiting = waitLoop()
       const end = await syncLoop()
@@ -287,6 +324,12 @@ export function createAgent(options: AgentOptions) {
         await Promise.race([done, sleep(Math.min(500, graceMs))])
       } while (unfinished() && performance.now() < untilMs)
       stopping.abort()
+      syncSoon.ring()
+    },
+
+    /** An executor is ready now, or not any more: the server should know, and what could not be cleaned up may be now. */
+    readyChanged(): void {
+      reconcile()
       syncSoon.ring()
     },
 

@@ -23,10 +23,12 @@ import { type AgentEnd, createAgent } from './agent.ts'
 import { createControlServer } from './client/control-server.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
+import { createDocker } from './docker/docker.ts'
 import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
+import { createRunAgentExecutor } from './executors/run-agent/run-agent.ts'
 import { startHeartbeat } from './heartbeat/heartbeat.ts'
 import { openJournal } from './journal/journal.ts'
 
@@ -41,7 +43,7 @@ const fail = (message: string, code: number): never => {
 
 const argv = process.argv.slice(2)
 if (argv.includes('--help')) {
-  const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(22)} ${meaning}`)
+  const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(24)} ${meaning}`)
   const lines = ['', 'Crash points (development, --crash-at=<point>[:n]):', ...points]
   process.stdout.write(helpText(`agent ${version}`, 'node agent/dist/src/main.js [flags]', SETTINGS, lines))
   process.exit(0)
@@ -61,7 +63,8 @@ const { settings, slots, warnings } = understood(() => {
   loadEnvFile(resolve('.env'))
   const read = readSettings(SETTINGS, { argv: argv.filter((flag) => flag !== '--print-config'), env: process.env })
   refuseInProduction(read.values, process.env)
-  return { settings: read.values, slots: slotsOf(read.values.slots), warnings: read.warnings }
+  const slots = { ...slotsOf(read.values.slots), RUN_AGENT: read.values.maxConcurrentAgents }
+  return { settings: read.values, slots, warnings: read.warnings }
 })
 if (argv.includes('--print-config')) {
   process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
@@ -119,12 +122,42 @@ const heartbeat = startHeartbeat({
   leaseClockMs,
   onError: (error) => logger.error({ err: error }, 'the heartbeat thread failed'),
 })
+const docker = createDocker({
+  socketPath: settings.dockerSocket,
+  onChange(up, reason) {
+    if (up) logger.info({ dockerSocket: settings.dockerSocket }, 'Docker answers, RUN_AGENT is offered')
+    else
+      logger.warn({ dockerSocket: settings.dockerSocket, reason }, 'Docker does not answer, RUN_AGENT is not offered')
+    agent.readyChanged()
+  },
+})
+const runAgent = createRunAgentExecutor({
+  docker,
+  agentId,
+  image: settings.runAgentImage,
+  images: settings.runAgentImages,
+  runtime: settings.runAgentRuntime,
+  defaults: {
+    memoryBytes: Math.min(settings.runAgentMemoryBytes, settings.runAgentMemoryBytesLimit),
+    cpus: Math.min(settings.runAgentCpus, settings.runAgentCpusLimit),
+    pidsMax: Math.min(settings.runAgentPidsMax, settings.runAgentPidsMaxLimit),
+    workspaceBytes: Math.min(settings.runAgentWorkspaceBytes, settings.runAgentWorkspaceBytesLimit),
+  },
+  maxima: {
+    memoryBytes: settings.runAgentMemoryBytesLimit,
+    cpus: settings.runAgentCpusLimit,
+    pidsMax: settings.runAgentPidsMaxLimit,
+    workspaceBytes: settings.runAgentWorkspaceBytesLimit,
+  },
+  crashPoint: crashPoints.at,
+  warn: (facts, message) => logger.warn(facts, message),
+})
 const policy = createAddressPolicy({ allowPrivate: settings.httpAllowPrivate === 'true', allow: settings.httpAllow })
 const agent = createAgent({
   journal,
   client,
   heartbeat,
-  executors: [createDelayExecutor({ nowMs: Date.now }), createHttpGetJsonExecutor({ policy })] as Executor[],
+  executors: [createDelayExecutor({ nowMs: Date.now }), createHttpGetJsonExecutor({ policy }), runAgent] as Executor[],
   slots,
   labels: settings.labels,
   version,
@@ -150,21 +183,25 @@ process.on('SIGTERM', onSignal)
 process.on('SIGINT', onSignal)
 
 logger.info({ agentId, serverUrl: settings.serverUrl, file, version }, 'agent started')
+if (settings.maxConcurrentAgents > 0) docker.watch()
 const end = await agent.run()
+docker.unwatch()
 await heartbeat.stop()
 await client.close()
 journal.close()
 logger.info({ end }, 'agent stopped')
 process.exit({ drained: EXIT.ok, superseded: EXIT.superseded, unsupported: EXIT.config }[end satisfies AgentEnd])
 
-/** `10` gives every type ten; `DELAY=100,HTTP_GET_JSON=10` names them; a type not named has none. */
+/** `10` gives every type ten; `DELAY=100,HTTP_GET_JSON=10` names them; a type not named has none. Without RUN_AGENT. */
 function slotsOf(list: readonly string[]): Record<string, number> {
   const slots: Record<string, number> = {}
+  const types: readonly string[] = COMMAND_TYPES.filter((type) => type !== 'RUN_AGENT')
   for (const item of list) {
     const [name = '', count] = item.split('=')
-    if (count === undefined) for (const type of COMMAND_TYPES) slots[type] = Number(name)
-    else if ((COMMAND_TYPES as readonly string[]).includes(name)) slots[name] = Number(count)
-    else throw new SettingsError([`SLOTS: ${name} is not a command type (${COMMAND_TYPES.join(', ')})`])
+    if (count === undefined) for (const type of types) slots[type] = Number(name)
+    else if (types.includes(name)) slots[name] = Number(count)
+    else if (name === 'RUN_AGENT') throw new SettingsError(['SLOTS: those of RUN_AGENT are MAX_CONCURRENT_AGENTS'])
+    else throw new SettingsError([`SLOTS: ${name} is not a command type (${types.join(', ')})`])
   }
   return slots
 }

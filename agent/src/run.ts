@@ -1,20 +1,14 @@
 /** One attempt from its logged start to its outcome. Every ending meets here; the first cause wins. */
-import type { CommandError, FailureCode, Offer, Outcome } from '@agent-executor/protocol'
+import type { CommandError, FailureCode, JsonValue, Offer, Outcome } from '@agent-executor/protocol'
 import { FAILURE_CODES } from '@agent-executor/protocol'
 import { storableJson } from '@agent-executor/runtime'
-import type { Ending, Executor } from './executors/executor.ts'
+import type { ContainerLog, Ending, Executor, StopCause } from './executors/executor.ts'
 
-/** Why an attempt is stopped from outside. `stop` leaves it as it is in the journal, for the next life of the agent. */
-export type StopCause =
-  | { type: 'cancel'; reason: string }
-  | { type: 'timeout' }
-  | { type: 'fence' }
-  | { type: 'drop' }
-  | { type: 'stop' }
+export type { StopCause }
 
 export type Run = {
   offer: Offer
-  /** Stops the attempt; a second cause is ignored. */
+  /** Stops the attempt; a second cause is ignored, but for `stop`, which ends the waiting for the first. */
   stop: (cause: StopCause) => void
   /** The outcome to store; null where there is none to store (`drop`, `stop`). */
   outcome: Promise<Outcome | null>
@@ -24,6 +18,7 @@ const TIMER_MS_MAX = 2_147_483_647
 /** An executor that does not settle on abort is given up after this: its work may go on, so the outcome is unknown. */
 const SETTLE_MS = 10_000
 const RESULT_DEPTH_MAX = 100
+const NO_CONTAINER: ContainerLog = { id: null, write: () => {} }
 
 export function run(options: {
   executor: Executor
@@ -31,13 +26,20 @@ export function run(options: {
   startedAtMs: number
   nowMs: () => number
   onBegun?: () => void
+  container?: ContainerLog
 }): Run {
-  const { executor, offer, startedAtMs, nowMs } = options
+  const { executor, offer, startedAtMs, nowMs, container = NO_CONTAINER } = options
   const abort = new AbortController()
   let cause: StopCause | null = null
+  let giveUpSoon = () => {}
+  const gaveUp = new Promise<'unsettled'>((resolve) => {
+    giveUpSoon = () => setTimeout(resolve, SETTLE_MS, 'unsettled').unref()
+  })
   const stop = (why: StopCause): void => {
     cause ??= why
-    abort.abort()
+    abort.abort(why)
+    // Whoever has to be sure that its effect is over is waited for; not by an agent that stops, whose next life adopts it.
+    if (executor.afterCrash !== 'adopt' || why.type === 'stop') giveUpSoon()
   }
   // Resumed with a wall clock that was set back behind the stored start, it gets `timeoutMs` and no more.
   const leftMs = Math.min(offer.timeoutMs, startedAtMs + offer.timeoutMs - nowMs())
@@ -45,7 +47,7 @@ export function run(options: {
 
   const work = { commandId: offer.commandId, attempt: offer.attempt, payload: offer.payload, startedAtMs }
   // Async, so that an executor that throws before its first await ends like one that rejects.
-  const begin = async (): Promise<Ending> => executor.run(work, abort.signal)
+  const begin = async (): Promise<Ending> => executor.run(work, abort.signal, container)
   const ending = begin().catch(
     (error: unknown): Ending => ({
       ok: false,
@@ -54,16 +56,17 @@ export function run(options: {
   )
   options.onBegun?.()
 
-  const gaveUp = new Promise<'unsettled'>((resolve) => {
-    abort.signal.addEventListener('abort', () => setTimeout(resolve, SETTLE_MS, 'unsettled').unref(), { once: true })
-  })
   const outcome = Promise.race([ending, gaveUp]).then((end) => {
     endTimer()
     // The work was over before the stop reached it: its result stands.
     if (end !== 'unsettled' && (cause === null || end.ok)) return outcomeOf(end, offer.resultBytesMax)
+    if (end === 'unsettled' && executor.afterCrash === 'adopt') return null
     if (end === 'unsettled' && cause?.type !== 'stop' && cause?.type !== 'drop')
       return failed('INTERRUPTED', 'INTERRUPTED', 'The executor did not stop; the work may go on.')
-    return outcomeOfStop(cause as StopCause, offer)
+    const stopped = outcomeOfStop(cause as StopCause, offer)
+    return stopped === null || end === 'unsettled' || end.result === undefined
+      ? stopped
+      : Object.assign(stopped, storedResult(end.result, offer.resultBytesMax))
   })
   return { offer, stop, outcome }
 }
@@ -93,15 +96,22 @@ const failure = (code: FailureCode, message: string): CommandError => ({
   retryable: FAILURE_CODES[code][0],
 })
 
+const STATES: Readonly<Partial<Record<string, Outcome['state']>>> = {
+  TIMED_OUT: 'TIMED_OUT',
+  IDLE_TIMEOUT: 'TIMED_OUT',
+  INTERRUPTED: 'INTERRUPTED',
+}
+
 const outcomeOf = (ending: Ending, resultBytesMax: number): Outcome => {
-  const result =
-    ending.result === undefined
-      ? null
-      : storableJson(ending.result, { bytesMax: resultBytesMax, depthMax: RESULT_DEPTH_MAX })
-  const stored = result === null ? {} : { result: result.value, resultTruncated: result.truncated }
-  if (ending.ok) return { state: 'SUCCEEDED', ...stored }
-  const state = ending.error.code === 'TIMED_OUT' ? 'TIMED_OUT' : 'FAILED'
-  return { state, error: ending.error, ...stored }
+  const outcome: Outcome = ending.ok
+    ? { state: 'SUCCEEDED' }
+    : { state: STATES[ending.error.code] ?? 'FAILED', error: ending.error }
+  return ending.result === undefined ? outcome : Object.assign(outcome, storedResult(ending.result, resultBytesMax))
+}
+
+const storedResult = (result: JsonValue, bytesMax: number): Pick<Outcome, 'result' | 'resultTruncated'> => {
+  const { value, truncated } = storableJson(result, { bytesMax, depthMax: RESULT_DEPTH_MAX })
+  return { result: value, resultTruncated: truncated }
 }
 
 /** As setTimeout, also beyond 2^31 ms, where Node would fire at once. Answers how to stop it. */

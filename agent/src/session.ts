@@ -45,7 +45,9 @@ export type SessionOptions = {
   }
   work: Work
   types: readonly string[]
-  afterCrash: (type: string) => 'resume' | 'interrupted'
+  afterCrash: (type: string) => 'resume' | 'adopt' | 'interrupted'
+  /** Whether an attempt of the type could begin now. */
+  ready: (type: string) => boolean
   labels: readonly string[]
   slots: Readonly<Record<string, number>>
   version: string
@@ -118,6 +120,12 @@ export function createSession(options: SessionOptions) {
     if (entry?.phase === 'STARTED' && mayBegin.delete(attemptId)) work.begin(entry)
   }
 
+  /** Begun by an earlier life, and not over with it. */
+  const goesOn = (attemptId: string): boolean => {
+    const entry = journal.get(attemptId)
+    return entry !== undefined && mayBegin.has(attemptId) && options.afterCrash(entry.offer.type) === 'adopt'
+  }
+
   /** Does what the answer asks for: one commit, then the effects. */
   const perform = (actions: readonly Action[], revSeen: number, confirmedUntilMs: number): boolean => {
     const atMs = nowMs()
@@ -135,9 +143,14 @@ export function createSession(options: SessionOptions) {
       work.stop(attemptId, { type: 'drop' })
       logger.warn({ attemptId, started }, 'dropped')
     }
-    for (const { attemptId, reason, active } of of('cancel'))
-      if (active) work.stop(attemptId, { type: 'cancel', reason })
+    /** Of an earlier life, and it goes on: it has to be taken up, to be stopped. */
+    const toStop: Extract<Action, { type: 'cancel' }>[] = []
+    for (const cancel of of('cancel')) {
+      const { attemptId, reason, graceMs, active } = cancel
+      if (active) work.stop(attemptId, { type: 'cancel', reason, graceMs })
+      else if (goesOn(attemptId)) toStop.push(cancel)
       else writes.push(finishWrite(attemptId, failed('CANCELLED', 'CANCELLED', reason)))
+    }
 
     const starts = of('start').map(({ attemptId }) => attemptId)
     const resumes = of('resume').map(({ attemptId }) => attemptId)
@@ -150,6 +163,10 @@ export function createSession(options: SessionOptions) {
     if (late) return true
     for (const attemptId of starts) mayBegin.add(attemptId)
     for (const attemptId of [...resumes, ...starts]) begin(attemptId)
+    for (const { attemptId, reason, graceMs } of toStop) {
+      begin(attemptId)
+      work.stop(attemptId, { type: 'cancel', reason, graceMs })
+    }
     return of('accept').length > 0 || of('reopen').length > 0 || of('cancel').some(({ active }) => !active)
   }
 
@@ -229,7 +246,7 @@ export function createSession(options: SessionOptions) {
         revSeen: Math.max(identity.revSeen, rev),
         logSeq: identity.logSeq,
         mode: mode(),
-        want: wanted(options.slots, open, mode()),
+        want: wanted(options.slots, open, mode(), options.ready),
         held,
         clockMs: nowMs(),
       }
@@ -276,6 +293,11 @@ export function createSession(options: SessionOptions) {
     /** Effects are over. Where the journal throws, the outcomes are known to the caller alone and have to be given again. */
     finished(ended: readonly Ended[]): void {
       journal.write(ended.map(({ attemptId, outcome }) => finishWrite(attemptId, outcome)))
+    },
+
+    /** The effect of an attempt has a container, which is not started before this returns. */
+    logContainer(attemptId: string, containerId: string): void {
+      journal.write([{ type: 'container', attemptId, containerId }])
     },
 
     fence,

@@ -697,6 +697,102 @@ t.test('a cancel', async (t) => {
   })
 })
 
+t.test('an executor whose effects outlive the agent', async (t) => {
+  const outliving = (more: Partial<Executor> = {}) => {
+    const counting = countingExecutor('RUN_AGENT', 'adopt')
+    return { ...counting, executor: { ...counting.executor, ...more } }
+  }
+  /** An earlier life has started the attempt, and logged its container. */
+  const started = (journal: Journal): Journal => {
+    const attemptId = 'c1.1'
+    journal.write([
+      { type: 'accept', offer: offer(attemptId, { type: 'RUN_AGENT' }), atMs: Date.now() },
+      { type: 'start', attemptId, atMs: Date.now() },
+    ])
+    journal.write([{ type: 'container', attemptId, containerId: 'of-an-earlier-life' }])
+    return journal
+  }
+
+  t.test('goes on where the server confirms it, and knows the container', async (t) => {
+    const server = await fakeControlServer(t)
+    const ids: (string | null)[] = []
+    const agents = outliving()
+    const executor: Executor = {
+      ...agents.executor,
+      run: (work, signal, container) => {
+        ids.push(container.id)
+        return agents.executor.run(work, signal, container)
+      },
+    }
+    const options = { executors: [executor], slots: { RUN_AGENT: 1 } }
+    const { journal } = live(t, server, { journal: started, options })
+    await until('it is taken up', () => agents.begun.length === 1)
+    agents.end('c1.1')
+    await until('it is acknowledged', () => journal.get('c1.1')?.phase === 'ACKED')
+    t.same(ids, ['of-an-earlier-life'])
+    t.match(journal.outcome('c1.1'), { state: 'SUCCEEDED' })
+  })
+
+  t.test('is taken up to be stopped where the cancel came meanwhile, and only then reported', async (t) => {
+    const server = await fakeControlServer(t)
+    server.script.sync = (request) =>
+      phaseIn(request, 'c1.1') === 'running' ? { desired: [{ attemptId: 'c1.1', cancel: 'enough', graceMs: 5 }] } : {}
+    const agents = outliving()
+    const causes: unknown[] = []
+    let settle = () => {}
+    const executor: Executor = {
+      ...agents.executor,
+      run: (work, signal) => {
+        agents.begun.push(work.commandId)
+        signal.addEventListener('abort', () => causes.push(signal.reason))
+        return new Promise((resolve) => {
+          settle = () => resolve({ ok: false, error: { code: 'CANCELLED', message: 'over', retryable: false } })
+        })
+      },
+    }
+    const options = { executors: [executor], slots: { RUN_AGENT: 1 } }
+    const { journal } = live(t, server, { journal: started, options })
+    await until('it is told to stop', () => causes.length === 1)
+    t.same(causes, [{ type: 'cancel', reason: 'enough', graceMs: 5 }])
+    const count = server.syncs.length
+    await until('later syncs', () => server.syncs.length > count + 5)
+    t.equal(journal.get('c1.1')?.phase, 'STARTED', 'nothing is said before it is over')
+    settle()
+    await until('it is acknowledged', () => journal.get('c1.1')?.phase === 'ACKED')
+    t.match(journal.outcome('c1.1'), { state: 'CANCELLED', error: { message: 'enough' } })
+    t.same(agents.begun, ['c1'])
+  })
+
+  t.test('is asked to clean up at the start and after each ack, and told what may go', async (t) => {
+    const server = await fakeControlServer(t)
+    const states: string[][] = []
+    const agents = outliving({
+      reconcile: async (stateOf) => {
+        states.push(['c1.1', 'unknown.1'].map(stateOf))
+      },
+    })
+    const options = { executors: [agents.executor], slots: { RUN_AGENT: 1 } }
+    live(t, server, { journal: started, options })
+    await until('it is taken up', () => agents.begun.length === 1)
+    agents.end('c1.1')
+    await until('it may go', () => states.at(-1)?.[0] === 'acknowledged')
+    t.same(states[0], ['open', 'unknown'])
+    t.same(states.at(-1), ['acknowledged', 'unknown'])
+  })
+
+  t.test('is offered only while it is ready', async (t) => {
+    const server = await fakeControlServer(t)
+    let ready = false
+    const agents = outliving({ ready: () => ready })
+    const { agent } = live(t, server, { options: { executors: [agents.executor], slots: { RUN_AGENT: 2 } } })
+    await server.synced('that wants none', ({ want }) => want.RUN_AGENT === 0)
+    ready = true
+    agent.readyChanged()
+    await server.synced('that wants two', ({ want }) => want.RUN_AGENT === 2)
+    t.same(server.registrations[0]?.types, ['RUN_AGENT'])
+  })
+})
+
 t.test('a drop', async (t) => {
   t.test('stops what runs and reports nothing', async (t) => {
     const { server, http, journal } = await running(t)

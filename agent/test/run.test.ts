@@ -255,6 +255,58 @@ t.test('a result beyond the limit is cut and flagged, never refused', async (t) 
   t.ok(Buffer.byteLength(JSON.stringify(outcome?.result)) <= 1000)
 })
 
+t.test('what was stopped keeps the result it had until then', async (t) => {
+  const partly: Ending = { ...ABORTED, result: { text: 'partly' } }
+  for (const [type, expected] of Object.entries(STOPPED) as [StopCause['type'], object | null][]) {
+    const { running, end, signal } = begun()
+    running.stop(cause(type))
+    t.same(signal().reason, cause(type), 'the executor knows why')
+    end(partly)
+    const outcome = await running.outcome
+    if (expected === null) t.equal(outcome, null, type)
+    else t.match(outcome, { ...expected, result: { text: 'partly' }, resultTruncated: false }, type)
+  }
+})
+
+t.test('an ending that says it was idle, or interrupted, is an outcome of that name', async (t) => {
+  for (const [code, state] of [
+    ['IDLE_TIMEOUT', 'TIMED_OUT'],
+    ['INTERRUPTED', 'INTERRUPTED'],
+    ['EXIT_NONZERO', 'FAILED'],
+  ] as const) {
+    const { running, end } = begun()
+    end({ ok: false, error: { code, message: 'x', retryable: false } })
+    t.match(await running.outcome, { state, error: { code } })
+  }
+})
+
+t.test('an executor that adopts is waited for until its effect is over, but not by an agent that stops', async (t) => {
+  const clock = fakeTimers(t)
+  const adopting = () => {
+    const { promise, resolve } = withResolvers<Ending>()
+    const executor: Executor = { type: 'RUN_AGENT', afterCrash: 'adopt', run: () => promise }
+    const running = run({ executor, offer: offer(), startedAtMs: START_MS, nowMs: () => START_MS })
+    let settled = false
+    void running.outcome.then(() => {
+      settled = true
+    })
+    return { running, end: resolve, settled: () => settled }
+  }
+  const cancelled = adopting()
+  cancelled.running.stop({ type: 'cancel', reason: 'enough' })
+  clock.advance(3_600_000)
+  await Promise.resolve()
+  t.notOk(cancelled.settled())
+  cancelled.end(ABORTED)
+  t.match(await cancelled.running.outcome, { state: 'CANCELLED' })
+
+  const left = adopting()
+  left.running.stop({ type: 'cancel', reason: 'enough' })
+  left.running.stop({ type: 'stop' })
+  clock.advance(10_000)
+  t.equal(await left.running.outcome, null, 'its next life goes on')
+})
+
 t.test('a stop leaves no listener on the signal once the run is over', async (t) => {
   const { running, end, signal } = begun()
   running.stop({ type: 'cancel', reason: 'x' })

@@ -20,9 +20,11 @@ import { uuidv7 } from 'uuidv7'
 import { buildApp } from './app.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
+import { loadSeeds } from './documents/seeds.ts'
 import { isLoopback } from './http/host-check.ts'
 import { createSweeper, type Sweeper } from './maintenance/sweeper.ts'
 import { openSqliteStore } from './store/sqlite-store.ts'
+import { createRenderer } from './templates/renderer.ts'
 import { createWakeups } from './wakeups.ts'
 
 const require = createRequire(import.meta.url)
@@ -99,10 +101,10 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 
-const file = join(
-  settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir),
-  'commands.db',
-)
+/** A default lies in the repository, wherever the server was started; what somebody names, where they are. */
+const folder = (name: 'dataDir' | 'profilesDir'): string =>
+  settings[name] === SETTINGS[name].default ? join(repository, settings[name]) : resolve(settings[name])
+const file = join(folder('dataDir'), 'commands.db')
 const store = (() => {
   try {
     return openSqliteStore({
@@ -127,9 +129,30 @@ const store = (() => {
 if (settings.restored) await store.beginEpoch(newId(), nowMs())
 await store.rebaseLeases(nowMs())
 
+const renderer = createRenderer()
+const seeds = {
+  folder: folder('profilesDir'),
+  documents: store.documents,
+  renderer,
+  maxima: settings,
+  nowMs,
+  log: logger,
+}
+/** Without them the server is as good as with them. */
+const loadedSeeds = (): Promise<void> =>
+  loadSeeds(seeds).catch((error) => logger.error({ err: error }, 'seeds could not be loaded'))
+await loadedSeeds()
+let reloaded = Promise.resolve()
+process.on('SIGHUP', () => {
+  // One after the other: what the first stored is seen by the second.
+  reloaded = reloaded.then(loadedSeeds)
+})
+
 const stopping = new AbortController()
 const app = buildApp({
   store,
+  documents: store.documents,
+  renderer,
   wakeups,
   policy,
   limits: settings,
@@ -161,6 +184,8 @@ const stop = async (signal: string): Promise<void> => {
   late.unref()
   await sweeper?.stop()
   await app.close()
+  await reloaded
+  await renderer.close()
   await store.close()
   logger.info('stopped')
   process.exit(EXIT.ok)

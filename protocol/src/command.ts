@@ -3,9 +3,10 @@ import { type Static, type TSchema, Type } from 'typebox'
 import { AttemptRecord } from './attempt.ts'
 import { type DelayPayload, delayPayload } from './commands/delay.ts'
 import { HttpGetJsonPayload } from './commands/http-get-json.ts'
+import { RunAgentPayload } from './commands/run-agent.ts'
 import { CommandError, FAILURE_CODE_PATTERN } from './errors.ts'
 
-export const COMMAND_TYPES = ['DELAY', 'HTTP_GET_JSON'] as const
+export const COMMAND_TYPES = ['DELAY', 'HTTP_GET_JSON', 'RUN_AGENT'] as const
 export type CommandType = (typeof COMMAND_TYPES)[number]
 
 /** PENDING and RUNNING are live; COMPLETED, FAILED and CANCELLED are final and never change. */
@@ -69,7 +70,11 @@ const submissionFields = {
 const SubmissionFields = Type.Object(submissionFields)
 
 export type Submission = Static<typeof SubmissionFields> &
-  ({ type: 'DELAY'; payload: DelayPayload } | { type: 'HTTP_GET_JSON'; payload: HttpGetJsonPayload })
+  (
+    | { type: 'DELAY'; payload: DelayPayload }
+    | { type: 'HTTP_GET_JSON'; payload: HttpGetJsonPayload }
+    | { type: 'RUN_AGENT'; payload: RunAgentPayload }
+  )
 
 /** Body of `POST /commands`. `delayMsMax` is the server's limit on a DELAY, in milliseconds. */
 export const submissionSchema = (limits: { delayMsMax: number }) => {
@@ -79,7 +84,11 @@ export const submissionSchema = (limits: { delayMsMax: number }) => {
     type: 'object',
     required: ['type'],
     discriminator: { propertyName: 'type' },
-    oneOf: [of('DELAY', delayPayload(limits.delayMsMax)), of('HTTP_GET_JSON', HttpGetJsonPayload)],
+    oneOf: [
+      of('DELAY', delayPayload(limits.delayMsMax)),
+      of('HTTP_GET_JSON', HttpGetJsonPayload),
+      of('RUN_AGENT', RunAgentPayload),
+    ],
   })
 }
 

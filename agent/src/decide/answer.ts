@@ -16,7 +16,7 @@ export type Action =
   | { type: 'start'; attemptId: string }
   | { type: 'resume'; attemptId: string }
   | { type: 'ack'; attemptId: string; verdict: AckVerdict }
-  | { type: 'cancel'; attemptId: string; reason: string; active: boolean }
+  | { type: 'cancel'; attemptId: string; reason: string; graceMs: number; active: boolean }
   | { type: 'drop'; attemptId: string; active: boolean; started: boolean }
 
 export function actionsFor(
@@ -39,11 +39,11 @@ export function actionsFor(
   }
 
   const cancelled = new Set<string>()
-  for (const { attemptId, cancel } of response.desired) {
+  for (const { attemptId, cancel, graceMs } of response.desired) {
     const entry = known(attemptId)
     cancelled.add(attemptId)
     if (entry?.phase === 'ACCEPTED' || entry?.phase === 'STARTED')
-      actions.push({ type: 'cancel', attemptId, reason: cancel, active: entry.active })
+      actions.push({ type: 'cancel', attemptId, reason: cancel, graceMs, active: entry.active })
   }
 
   for (const attemptId of new Set(response.grants)) {

@@ -65,15 +65,17 @@ export function inventory(
 /** Finished and not reported: beyond this nothing new is taken, so that a long outage cannot fill the disk. */
 const OUTBOX_MAX = 10_000
 
-/** Free slots by type. */
+/** Free slots by type; none of a type whose attempts could not begin now. */
 export function wanted(
   slots: Readonly<Record<string, number>>,
   open: readonly Entry[],
   mode: SyncRequest['mode'],
+  ready: (type: string) => boolean,
 ): Record<string, number> {
   if (mode !== 'ready' || open.filter(({ phase }) => phase === 'FINISHED').length >= OUTBOX_MAX) return {}
   const taken = (type: string) =>
     open.filter((entry) => entry.offer.type === type && (entry.phase === 'ACCEPTED' || entry.phase === 'STARTED'))
       .length
-  return Object.fromEntries(Object.entries(slots).map(([type, count]) => [type, Math.max(0, count - taken(type))]))
+  const free = (type: string, count: number) => (ready(type) ? Math.max(0, count - taken(type)) : 0)
+  return Object.fromEntries(Object.entries(slots).map(([type, count]) => [type, free(type, count)]))
 }

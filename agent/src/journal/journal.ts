@@ -15,6 +15,8 @@ export type Entry = {
   phase: Phase
   offer: Offer
   startedAtMs: number | null
+  /** Of the container that was made for it; logged before that is started. */
+  containerId: string | null
   outcomeState: OutcomeState | null
   outcomeSha256: string | null
   /** Size of the outcome's JSON text. */
@@ -37,6 +39,7 @@ export type Identity = {
 export type Write =
   | { type: 'accept'; offer: Offer; atMs: number }
   | { type: 'start'; attemptId: string; atMs: number }
+  | { type: 'container'; attemptId: string; containerId: string }
   | { type: 'finish'; attemptId: string; outcome: Outcome; outcomeSha256: string; atMs: number }
   | { type: 'ack'; attemptId: string; verdict: AckVerdict | 'dropped'; atMs: number }
   /** An outcome that was acknowledged is asked for again. */
@@ -102,6 +105,9 @@ export function openJournal(options: {
     start: db.prepare(
       "UPDATE entries SET phase = 'STARTED', started_at_ms = ? WHERE attempt_id = ? AND phase = 'ACCEPTED'",
     ),
+    container: db.prepare(
+      "UPDATE entries SET container_id = ? WHERE attempt_id = ? AND phase = 'STARTED' AND container_id IS NULL",
+    ),
     finish: db.prepare(
       `UPDATE entries SET phase = 'FINISHED', finished_at_ms = ?, outcome_state = ?, outcome = ?, outcome_sha256 = ?
        WHERE attempt_id = ? AND phase IN ('ACCEPTED', 'STARTED')`,
@@ -140,13 +146,18 @@ export function openJournal(options: {
       if (started.changes !== 1) throw new Error(`attempt ${attemptId} cannot be started`)
       return started
     },
+    container: ({ attemptId, containerId }: Extract<Write, { type: 'container' }>) => {
+      const logged = sql.container.run(containerId, attemptId)
+      if (logged.changes !== 1) throw new Error(`attempt ${attemptId} is not one that waits for a container`)
+      return logged
+    },
     finish: ({ attemptId, outcome, outcomeSha256, atMs }: Extract<Write, { type: 'finish' }>) =>
       sql.finish.run(atMs, outcome.state, JSON.stringify(outcome), outcomeSha256, attemptId),
     ack: ({ attemptId, verdict, atMs }: Extract<Write, { type: 'ack' }>) => sql.ack.run(atMs, verdict, attemptId),
     reopen: ({ attemptId }: Extract<Write, { type: 'reopen' }>) => sql.reopen.run(attemptId),
     seen: ({ rev }: Extract<Write, { type: 'seen' }>) => sql.seen.run(rev),
   } as const
-  const steps = ['accept', 'start', 'finish', 'ack'] as const
+  const steps = ['accept', 'start', 'container', 'finish', 'ack'] as const
 
   const read = (attemptId: string): Entry | undefined => {
     const row = sql.get.get(attemptId) as Row | undefined
@@ -268,27 +279,35 @@ const newEntry = (offer: Offer): Entry => ({
   phase: 'ACCEPTED',
   offer,
   startedAtMs: null,
+  containerId: null,
   outcomeState: null,
   outcomeSha256: null,
   outcomeBytes: 0,
   verdict: null,
 })
 
-const stepOf = (write: Extract<Write, { type: 'start' | 'finish' }>): Partial<Entry> =>
-  write.type === 'start'
-    ? { phase: 'STARTED', startedAtMs: write.atMs }
-    : {
+const stepOf = (write: Extract<Write, { type: 'start' | 'container' | 'finish' }>): Partial<Entry> => {
+  switch (write.type) {
+    case 'start':
+      return { phase: 'STARTED', startedAtMs: write.atMs }
+    case 'container':
+      return { containerId: write.containerId }
+    case 'finish':
+      return {
         phase: 'FINISHED',
         outcomeState: write.outcome.state,
         outcomeSha256: write.outcomeSha256,
         outcomeBytes: Buffer.byteLength(JSON.stringify(write.outcome)),
       }
+  }
+}
 
 const entryOf = (row: Row): Entry => ({
   attemptId: row.attempt_id as string,
   phase: row.phase as Phase,
   offer: JSON.parse(row.offer as string) as Offer,
   startedAtMs: row.started_at_ms as number | null,
+  containerId: row.container_id as string | null,
   outcomeState: row.outcome_state as OutcomeState | null,
   outcomeSha256: row.outcome_sha256 as string | null,
   outcomeBytes: row.outcome_bytes as number,

@@ -66,13 +66,13 @@ t.test('what is dropped and granted by the same answer is not started', async (t
 t.test('what is cancelled and granted by the same answer is not started', async (t) => {
   const desired = [{ attemptId: 'a.1', cancel: 'no longer needed', graceMs: 0 }]
   t.same(decided({ grants: ['a.1'], desired }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), [
-    { type: 'cancel', attemptId: 'a.1', reason: 'no longer needed', active: false },
+    { type: 'cancel', attemptId: 'a.1', reason: 'no longer needed', graceMs: 0, active: false },
   ])
 })
 
 t.test('a cancel reaches what is accepted, running or waiting to be resumed, and nothing that is over', async (t) => {
   const desired = [{ attemptId: 'a.1', cancel: 'enough', graceMs: 0 }]
-  const cancel = (active: boolean) => [{ type: 'cancel', attemptId: 'a.1', reason: 'enough', active }]
+  const cancel = (active: boolean) => [{ type: 'cancel', attemptId: 'a.1', reason: 'enough', graceMs: 0, active }]
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'ACCEPTED' } } }), cancel(false))
   t.same(decided({ desired }, { known: { 'a.1': { phase: 'STARTED', active: true } }, running: ['a.1'] }), cancel(true))
   t.same(

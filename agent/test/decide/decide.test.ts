@@ -13,6 +13,7 @@ const succeeded = () => ({ state: 'SUCCEEDED', result: 1 }) as const
 
 t.test('recover: a restart asks again, resumes, interrupts or reports by phase and declared safety', async (t) => {
   for (const [phase, afterCrash, action] of [
+    ['STARTED', 'adopt', 'resume'],
     ['ACCEPTED', 'resume', 'ask'],
     ['ACCEPTED', 'interrupted', 'ask'],
     ['STARTED', 'resume', 'resume'],
@@ -149,28 +150,36 @@ t.test('inventory', async (t) => {
 
 t.test('wanted', async (t) => {
   const slots = { DELAY: 3, HTTP_GET_JSON: 2 }
+  const always = () => true
   const delay = (phase: 'ACCEPTED' | 'STARTED' | 'FINISHED', id: string) =>
     entry(phase, id, { offer: offer(id, { type: 'DELAY' }) })
 
   t.test('is what is free by type: accepted and started take a slot, finished does not', async (t) => {
     const open = [delay('ACCEPTED', 'a.1'), delay('STARTED', 'b.1'), delay('FINISHED', 'c.1')]
-    t.same(wanted(slots, open, 'ready'), { DELAY: 1, HTTP_GET_JSON: 2 })
+    t.same(wanted(slots, open, 'ready', always), { DELAY: 1, HTTP_GET_JSON: 2 })
+  })
+
+  t.test('is nothing of a type whose attempts could not begin now', async (t) => {
+    t.same(
+      wanted(slots, [], 'ready', (type) => type !== 'DELAY'),
+      { DELAY: 0, HTTP_GET_JSON: 2 },
+    )
   })
 
   t.test('is never below zero', async (t) => {
     const open = ['a.1', 'b.1', 'c.1', 'd.1', 'e.1'].map((id) => delay('STARTED', id))
-    t.same(wanted(slots, open, 'ready'), { DELAY: 0, HTTP_GET_JSON: 2 })
+    t.same(wanted(slots, open, 'ready', always), { DELAY: 0, HTTP_GET_JSON: 2 })
   })
 
   t.test('is nothing while draining or paused', async (t) => {
-    t.same(wanted(slots, [], 'draining'), {})
-    t.same(wanted(slots, [], 'paused'), {})
+    t.same(wanted(slots, [], 'draining', always), {})
+    t.same(wanted(slots, [], 'paused', always), {})
   })
 
   t.test('is nothing while ten thousand outcomes wait to be reported', async (t) => {
     const outbox = Array.from({ length: 10_000 }, (_, index) => entry('FINISHED', `c${index}.1`))
-    t.same(wanted(slots, outbox, 'ready'), {})
-    t.same(wanted(slots, outbox.slice(1), 'ready'), slots)
+    t.same(wanted(slots, outbox, 'ready', always), {})
+    t.same(wanted(slots, outbox.slice(1), 'ready', always), slots)
   })
 })
 

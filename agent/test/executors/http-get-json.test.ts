@@ -9,6 +9,7 @@ import { createAddressPolicy } from '../../src/executors/address-policy.ts'
 import { createHttpGetJsonExecutor, type HttpGetJsonOptions } from '../../src/executors/http-get-json.ts'
 import { listen, listenRaw, reset } from '../fixtures/loopback.ts'
 import { cert, key } from '../fixtures/self-signed.ts'
+import { noContainer } from './fixtures/no-container.ts'
 
 const { brotliCompressSync, deflateSync, gzipSync } = zlib
 // Node 22.15 and later.
@@ -32,6 +33,7 @@ const run = (
   createHttpGetJsonExecutor({ policy, ...options }).run(
     { commandId: 'c-1', attempt: 2, startedAtMs: 0, payload: { url, timeoutMs, ...(headers && { headers }) } },
     signal,
+    noContainer,
   )
 
 const resultOf = async (url: string, options?: Options): Promise<Partial<HttpGetJsonResult>> => {

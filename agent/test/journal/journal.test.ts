@@ -104,10 +104,11 @@ t.test('what is known of open entries is what is in the file, whatever was writt
   const ids = ['a.1', 'b.1', 'b.2', 'c.1']
   const step = fc.record({
     id: fc.constantFrom(...ids),
-    type: fc.constantFrom('accept', 'start', 'finish', 'ack', 'reopen'),
+    type: fc.constantFrom('accept', 'start', 'container', 'finish', 'ack', 'reopen'),
   })
   const writeOf = ({ id, type }: { id: string; type: string }): Write => {
     if (type === 'reopen') return { type, attemptId: id }
+    if (type === 'container') return { type, attemptId: id, containerId: `container of ${id}` }
     return type === 'accept' ? accept(id) : type === 'start' ? start(id) : type === 'finish' ? finish(id) : ack(id)
   }
   let journals = 0
@@ -151,6 +152,26 @@ t.test('phases only go forward', async (t) => {
   t.throws(() => journal.write([accept()]), { message: 'the journal only goes forward' })
   t.throws(() => journal.write([start()]), /cannot be started/)
   t.throws(() => journal.write([start('unknown.1')]), /cannot be started/)
+})
+
+t.test('the container of an attempt is logged once, while it is started', async (t) => {
+  const { dir, journal } = opened(t)
+  const container = (containerId: string): Write => ({ type: 'container', attemptId: 'c1.1', containerId })
+  t.throws(() => journal.write([container('x')]), /waits for a container/)
+  journal.write([accept()])
+  t.throws(() => journal.write([container('x')]), /waits for a container/)
+  journal.write([start()])
+  t.equal(journal.get('c1.1')?.containerId, null)
+  journal.write([container('one')])
+  t.match(journal.get('c1.1'), { phase: 'STARTED', containerId: 'one' })
+  t.throws(() => journal.write([container('two')]), /waits for a container/)
+  const other = new Database(fileOf(dir))
+  t.teardown(() => other.close())
+  t.throws(() => other.exec("UPDATE entries SET container_id = 'two'"), { message: 'the journal only goes forward' })
+  t.throws(() => other.exec('UPDATE entries SET container_id = NULL'), { message: 'the journal only goes forward' })
+  journal.write([finish(), ack()])
+  t.match(journal.get('c1.1'), { phase: 'ACKED', containerId: 'one' })
+  t.throws(() => journal.write([container('three')]), /waits for a container/)
 })
 
 t.test('the file itself refuses to go back, whoever writes', async (t) => {

@@ -4,10 +4,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { LifecyclePolicy } from '../lifecycle/transition.ts'
+import type { Maxima } from '../profiles/profile.ts'
+import type { DocumentStore } from '../store/documents.ts'
 import type { Store } from '../store/store.ts'
+import type { Renderer } from '../templates/renderer.ts'
 import type { Wakeups } from '../wakeups.ts'
 
-export type Limits = {
+export type Limits = Maxima & {
   leaseMs: number
   cancelGraceMs: number
   delayMsMax: number
@@ -19,6 +22,9 @@ export type Limits = {
 
 export type Context = {
   store: Store
+  /** Profiles and templates. */
+  documents: DocumentStore
+  renderer: Renderer
   wakeups: Wakeups
   policy: LifecyclePolicy
   limits: Limits

@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import { API_ERRORS, type ApiErrorBody, type ApiErrorCode } from '@agent-executor/protocol'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { StoreUnavailableError } from '../store/store.ts'
+import { type SchemaProblem, schemaProblems } from '../validation/schema-problems.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -11,7 +12,7 @@ declare module 'fastify' {
   }
 }
 
-export type Detail = { path: string; message: string }
+export type Detail = SchemaProblem
 
 /** Thrown by a handler; answered with the status that the table gives to its code. */
 export class ApiError extends Error {
@@ -69,7 +70,9 @@ const toApiError = (error: FastifyError | Error): ApiError | null => {
   if (error instanceof ApiError) return error
   if (error instanceof StoreUnavailableError) return new ApiError(error.code, error.message, { headers: RETRY_LATER })
   if ('validation' in error && Array.isArray(error.validation)) {
-    const details = validationDetails(error.validation, error.validationContext ?? 'body')
+    const context = error.validationContext ?? 'body'
+    const where = context === 'body' ? '' : context === 'querystring' ? 'query' : context
+    const details = schemaProblems(error.validation, where)
     const [first] = details
     return new ApiError('INVALID_REQUEST', first === undefined ? undefined : `${first.path} ${first.message}`, {
       details,
@@ -81,34 +84,6 @@ const toApiError = (error: FastifyError | Error): ApiError | null => {
   const blamed =
     'statusCode' in error && error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
   return blamed ? new ApiError('MALFORMED_REQUEST') : null
-}
-
-type AjvError = NonNullable<FastifyError['validation']>[number]
-
-/** One entry a fault: where (a JSON pointer into the body, or `query/…`, `params/…`, `headers/…`) and what. */
-const validationDetails = (errors: readonly AjvError[], context: string): Detail[] => {
-  const where = context === 'body' ? '' : context === 'querystring' ? 'query' : context
-  // A body of a megabyte may have 100,000 faults.
-  const details = errors.slice(0, DETAILS_MAX * 2).map(({ instancePath, keyword, params, message }) => {
-    const given = params as Record<string, unknown>
-    const named = (property: unknown) => `${where}${instancePath}/${String(property).slice(0, 200)}`
-    if (keyword === 'required') return { path: named(given.missingProperty), message: 'is required' }
-    if (keyword === 'additionalProperties')
-      return { path: named(given.additionalProperty), message: 'is not a known field' }
-    if (keyword === 'discriminator')
-      return given.error === 'mapping'
-        ? { path: named(given.tag), message: 'is not a known type' }
-        : { path: named(given.tag), message: 'must be a string that names the type' }
-    if (keyword === 'enum')
-      return {
-        path: where + instancePath,
-        message: `must be one of ${(given.allowedValues as unknown[]).join(', ')}`,
-      }
-    return { path: where + instancePath || '/', message: message ?? 'is not valid' }
-  })
-  return details.filter(
-    ({ path, message }, index) => details.findIndex((d) => d.path === path && d.message === message) === index,
-  )
 }
 
 export function installErrors(app: FastifyInstance): void {

@@ -21,6 +21,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body brings results: what cannot be stored is cleaned out of it, not refused. */
     report?: boolean
+    /** The body may be TOML; the route sees it as `{toml}`. */
+    toml?: boolean
   }
 }
 
@@ -30,11 +32,7 @@ export function installJsonBody(app: FastifyInstance): void {
     'application/json',
     { parseAs: 'buffer' },
     async (request: FastifyRequest, bytes: Buffer) => {
-      const contentType = request.headers['content-type'] ?? ''
-      const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType)?.[1]
-      if (charset !== undefined && !/^utf-?8$/i.test(charset)) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
-      if ((request.headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
-        throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
+      refuseEncodings(request)
       if (bytes.length === 0) return undefined
       const isReport = request.routeOptions.config.report ?? false
       const value = parse(bytes, isReport)
@@ -45,6 +43,42 @@ export function installJsonBody(app: FastifyInstance): void {
       return value
     },
   )
+  app.addContentTypeParser(
+    'application/toml',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, bytes: Buffer) => {
+      if (request.routeOptions.config.toml !== true) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+      refuseEncodings(request)
+      try {
+        return { toml: new TextDecoder('utf-8', { fatal: true }).decode(bytes) }
+      } catch {
+        throw new ApiError('MALFORMED_TOML', 'The body is not valid UTF-8.')
+      }
+    },
+  )
+}
+
+const refuseEncodings = ({ headers }: FastifyRequest): void => {
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(headers['content-type'] ?? '')?.[1]
+  if (charset !== undefined && !/^utf-?8$/i.test(charset)) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+  if ((headers['content-encoding'] ?? 'identity').toLowerCase() !== 'identity')
+    throw new ApiError('UNSUPPORTED_MEDIA_TYPE', 'A content encoding is not accepted.')
+}
+
+/** JSON in a parameter of the query; an empty object where there is none. */
+export function queryJson(name: string, text: string | undefined): unknown {
+  if (text === undefined) return {}
+  const refuse = (message: string) =>
+    new ApiError('INVALID_REQUEST', `query/${name} ${message}`, { details: [{ path: `query/${name}`, message }] })
+  let value: unknown
+  try {
+    value = secureJson.parse(text)
+  } catch {
+    throw refuse('is not JSON')
+  }
+  const fault = checkJson(value, { depthMax: DEPTH_MAX, keysMax: KEYS_MAX })
+  if (fault !== null) throw refuse(`${fault.path || '/'} ${fault.message}`)
+  return value
 }
 
 const parse = (bytes: Buffer, isReport: boolean): unknown => {

@@ -1,5 +1,12 @@
 /** From what a client submitted to a command: the rules that a schema cannot say, and every default. */
-import { HTTP_TIMEOUT_MS_DEFAULT, type JsonValue, type Offer, type Submission } from '@agent-executor/protocol'
+import {
+  HTTP_TIMEOUT_MS_DEFAULT,
+  type JsonValue,
+  type Offer,
+  RUN_AGENT_TIMEOUT_MS_DEFAULT,
+  type RunAgentPayload,
+  type Submission,
+} from '@agent-executor/protocol'
 import type { Command, CommandSpec } from './command.ts'
 
 export type Problem = { path: string; message: string }
@@ -63,8 +70,60 @@ export function submissionProblems(submission: Submission, nowMs: number): Probl
       if (HEADERS_RESERVED.has(name.toLowerCase()) || name.toLowerCase().startsWith('proxy-'))
         refuse(`/payload/headers/${name}`, 'is set by the connection itself')
   }
+  if (submission.type === 'RUN_AGENT') {
+    // A container goes on while its agent is dead: nobody could end it before another attempt begins.
+    if (submission.takeover === 'auto')
+      refuse('/takeover', 'must be manual for RUN_AGENT: a container outlives its agent')
+    problems.push(...runAgentProblems(submission.payload))
+  }
   return problems
 }
+
+function runAgentProblems({ prompt, env = {}, files = [] }: RunAgentPayload): Problem[] {
+  const problems: Problem[] = []
+  const refuse = (path: string, message: string) => problems.push({ path, message })
+  if (prompt.includes('\0')) refuse('/payload/prompt', 'must not contain NUL')
+  for (const [name, value] of Object.entries(env))
+    if (value.includes('\0')) refuse(`/payload/env/${name}`, 'must not contain NUL')
+
+  const known = new Set<string>()
+  for (const [index, { path, content, contentBase64 }] of files.entries()) {
+    const wrong = wrongPath(path)
+    if (wrong !== null) refuse(`/payload/files/${index}/path`, wrong)
+    else if (known.has(path)) refuse(`/payload/files/${index}/path`, 'is there twice')
+    known.add(path)
+    if ((content === undefined) === (contentBase64 === undefined))
+      refuse(`/payload/files/${index}`, 'must have exactly one of content and contentBase64')
+    if (contentBase64 !== undefined && !isBase64(contentBase64))
+      refuse(`/payload/files/${index}/contentBase64`, 'must be base64 with padding')
+  }
+  for (const [index, { path }] of files.entries()) {
+    const folder = foldersOf(path).find((each) => known.has(each))
+    if (folder !== undefined) refuse(`/payload/files/${index}/path`, `needs a folder where ${folder} is a file`)
+  }
+  return problems
+}
+
+/** What is wrong with the path of a file below the workspace, or null. */
+function wrongPath(path: string): string | null {
+  // Control characters, NUL among them: no shell, archive or log may read them as anything else.
+  if (/\p{Cc}/u.test(path)) return 'must not contain control characters'
+  if (path.startsWith('/')) return 'must be relative to the workspace'
+  const parts = path.split('/')
+  if (parts.some((part) => part === '' || part === '.' || part === '..'))
+    return 'must not have a part that is empty, . or ..'
+  if (parts.some((part) => new TextEncoder().encode(part).length > 255))
+    return 'must not have a part of more than 255 bytes'
+  return null
+}
+
+const foldersOf = (path: string): string[] => {
+  const parts = path.split('/')
+  return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'))
+}
+
+const isBase64 = (text: string): boolean =>
+  text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text) && !text.startsWith('=')
 
 /** The command that a valid submission becomes. */
 export function commandOf(submission: Submission, commandId: string, nowMs: number): Command {
@@ -74,7 +133,7 @@ export function commandOf(submission: Submission, commandId: string, nowMs: numb
     payload: submission.payload as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
-    timeoutMs: submission.timeoutMs ?? ownTimeMs(submission) + TIMEOUT_MARGIN_MS,
+    timeoutMs: submission.timeoutMs ?? timeoutMsOf(submission),
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
@@ -125,9 +184,17 @@ const blank = (commandId: string, type: Command['type'], spec: CommandSpec, crea
   attempts: [],
 })
 
-/** How long the work itself may take if all goes well. */
-const ownTimeMs = (submission: Submission): number =>
-  submission.type === 'DELAY' ? submission.payload.ms : (submission.payload.timeoutMs ?? HTTP_TIMEOUT_MS_DEFAULT)
+/** Where the submission does not say. */
+const timeoutMsOf = (submission: Submission): number => {
+  switch (submission.type) {
+    case 'DELAY':
+      return submission.payload.ms + TIMEOUT_MARGIN_MS
+    case 'HTTP_GET_JSON':
+      return (submission.payload.timeoutMs ?? HTTP_TIMEOUT_MS_DEFAULT) + TIMEOUT_MARGIN_MS
+    case 'RUN_AGENT':
+      return RUN_AGENT_TIMEOUT_MS_DEFAULT
+  }
+}
 
 const instantMs = (text: string | undefined): number | null => (text === undefined ? null : Date.parse(text))
 

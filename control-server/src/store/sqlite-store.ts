@@ -28,7 +28,9 @@ import { laneOf, parseLane } from '../lifecycle/matching.ts'
 import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { SPEC_DEFAULTS } from '../lifecycle/submission.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
+import type { DocumentStore } from './documents.ts'
 import { createLiveCommands } from './live-commands.ts'
+import { createSqliteDocuments } from './sqlite-documents.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -65,7 +67,8 @@ type Row = Record<string, unknown>
 
 type Written<Result> = { result: Result; changes: readonly Change[] }
 type Writing = {
-  operation: Operation
+  /** null: no hand-over of a command depends on it, and it has no crash points. */
+  operation: Operation | null
   body: () => Written<unknown>
   resolve: (result: unknown) => void
   reject: (error: unknown) => void
@@ -101,7 +104,9 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
     }
   }) as string
 
-export function openSqliteStore(options: SqliteStoreOptions): Store {
+export type SqliteStore = Store & { readonly documents: DocumentStore }
+
+export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
   const { queueMax = Number.POSITIVE_INFINITY } = options
   const db: Database.Database = openSqliteFile({
@@ -138,7 +143,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   if (get('server-get') === undefined) run('server-save', { epoch: options.newEpoch, recovering: 0 })
 
   /** Waits for the next commit, which it shares with all others that do; told when that is durable, as the changes are. */
-  const write = <Result>(operation: Operation, body: () => Written<Result>): Promise<Result> =>
+  const write = <Result>(operation: Operation | null, body: () => Written<Result>): Promise<Result> =>
     new Promise((resolve, reject) => {
       waiting.push({ operation, body, resolve: resolve as (result: unknown) => void, reject })
       // Not a timer: what else arrived while the last commit was being synced is read and decided before this runs.
@@ -157,7 +162,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         const done = made(writing)
         if (done === undefined) return []
         depth = depthAfter(depth, done.changes)
-        crashPoint(`${writing.operation}.before-commit`)
+        if (writing.operation !== null) crashPoint(`${writing.operation}.before-commit`)
         return [{ writing, result: done.result, changes: done.changes }]
       }),
     )
@@ -185,7 +190,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         undone()
         written = inOneTransaction(batch, tried)
       }
-      for (const { writing } of written) crashPoint(`${writing.operation}.after-commit`)
+      for (const { writing } of written) if (writing.operation !== null) crashPoint(`${writing.operation}.after-commit`)
     } catch (error) {
       undone()
       for (const { reject } of batch) reject(error)
@@ -213,6 +218,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const forget = (): void => {
     stored = new WeakSet()
     live.forget()
+    documents.forget()
   }
 
   /** As they are in the database: those that a decision leaves alone are not written again. */
@@ -236,6 +242,12 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     readAll: () => all('command-live').map((row) => commandFrom(row)),
     readOne: (commandId) => load(commandId) as Command,
     isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
+  })
+  const documents = createSqliteDocuments({
+    all,
+    get,
+    run,
+    write: (body) => write(null, () => ({ result: body(), changes: [] })),
   })
   const save = ({ command, entry }: Change, nowMs: number): void => {
     if (entry.from === null) run('command-insert', rowOfNew(command, policy))
@@ -306,6 +318,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
   return {
     capabilities: { notify: false },
+    documents: documents.store,
 
     async submit(command, key): Promise<Submitted> {
       return write<Submitted>('submit', () => {

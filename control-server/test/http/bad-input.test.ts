@@ -93,6 +93,39 @@ t.test('bodies of a submission', async (t) => {
         { body: withPayload(`{"ms":${ms}}`), code: 'MALFORMED_JSON' } as Input,
       ]),
     ),
+    ...Object.fromEntries(
+      (
+        [
+          ['no engine', { prompt: 'x' }, '/payload/engine'],
+          ['an engine that is none', { engine: 'cobol', prompt: 'x' }, '/payload/engine'],
+          ['no prompt', { engine: 'shell' }, '/payload/prompt'],
+          ['an empty prompt', { engine: 'shell', prompt: '' }, '/payload/prompt'],
+          ['a prompt too long', { engine: 'shell', prompt: 'x'.repeat(262_145) }, '/payload/prompt'],
+          ['a prompt with NUL', { engine: 'shell', prompt: 'a\0b' }, '/payload/prompt'],
+          ['an image that is an option', { engine: 'shell', prompt: 'x', image: '--privileged' }, '/payload/image'],
+          ['a name with =', { engine: 'shell', prompt: 'x', env: { 'A=B': 'c' } }, '/payload/env/A=B'],
+          [
+            'a path above',
+            { engine: 'shell', prompt: 'x', files: [{ path: '../a', content: '' }] },
+            '/payload/files/0/path',
+          ],
+          [
+            'a mode with s',
+            { engine: 'shell', prompt: 'x', files: [{ path: 'a', content: '', mode: '4755' }] },
+            '/payload/files/0/mode',
+          ],
+          [
+            'no memory',
+            { engine: 'shell', prompt: 'x', resources: { memoryBytes: 0 } },
+            '/payload/resources/memoryBytes',
+          ],
+          ['artifacts', { engine: 'shell', prompt: 'x', artifacts: ['a'] }, '/payload/artifacts'],
+        ] as const
+      ).map(([what, payload, path]): [string, Input] => [
+        `13: RUN_AGENT with ${what}`,
+        { body: { type: 'RUN_AGENT', payload }, code: 'INVALID_REQUEST', paths: [path] },
+      ]),
+    ),
     '14: ms -0': { body: withPayload('{"ms":-0}') },
     '14: ms 1e2': { body: withPayload('{"ms":1e2}') },
     '15: nested 5,000 deep': { body: withMetadata(deep(5000)), code: 'MALFORMED_JSON' },

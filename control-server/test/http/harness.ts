@@ -8,6 +8,7 @@ import { uuidv7 } from 'uuidv7'
 import { type AppOptions, buildApp } from '../../src/app.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
 import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
+import { createRenderer } from '../../src/templates/renderer.ts'
 import { createWakeups } from '../../src/wakeups.ts'
 
 const POLICY = { offerMs: 30_000, lostGraceMs: 1_800_000, poisonAfter: 3 }
@@ -19,6 +20,11 @@ const LIMITS = {
   syncBytesMax: 33_554_432,
   resultBytesMax: 1_048_576,
   inFlightBytesMax: 67_108_864,
+  runTimeoutMsMax: 86_400_000,
+  runMemoryBytesMax: 8_589_934_592,
+  runCpusMax: 8,
+  runPidsMax: 4096,
+  runTmpBytesMax: 4_294_967_296,
 }
 
 export type Server = Awaited<ReturnType<typeof startServer>>
@@ -60,10 +66,13 @@ export async function startServer(
     idempotencyMs: 86_400_000,
     onError: (error) => t.error(error),
   })
+  const renderer = createRenderer()
   /** The requests that wait now. */
   const waiting = new Set<Promise<boolean>>()
   const app = buildApp({
     store,
+    documents: store.documents,
+    renderer,
     wakeups: {
       ...wakeups,
       wait(...parameters) {
@@ -92,6 +101,7 @@ export async function startServer(
     const closed = app.close()
     app.server.closeAllConnections()
     await closed
+    await renderer.close()
     await store.close()
   })
   const { port } = app.server.address() as AddressInfo
@@ -123,6 +133,7 @@ export async function startServer(
     clock,
     waiting,
     store,
+    renderer,
     call,
     sweep: sweeper.sweep,
     /** As a signal to the process would. */

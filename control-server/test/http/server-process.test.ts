@@ -1,8 +1,10 @@
 /** The control server as a process: its command line, its settings, its start and its end. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -264,4 +266,33 @@ t.test('kill -9 and a new start keep everything that was answered', async (t) =>
     { status: 200 },
     'the repeat of a report',
   )
+})
+
+t.test('seeds are there when the server listens, and are read again on SIGHUP', async (t) => {
+  const cwd = t.testdir({ own: { profiles: { 'mine.toml': 'description = "one"\n' } } })
+  const server = await start(t, ['--profiles-dir', 'own'], cwd)
+  t.match(await server.call('GET', '/profiles/mine'), { status: 200, body: { version: 1, origin: 'seed' } })
+  writeFileSync(join(cwd, 'own/profiles/mine.toml'), 'description = "two"\n')
+  writeFileSync(join(cwd, 'own/profiles/broken.toml'), '[')
+  server.kill('SIGHUP')
+  await server.logged('seed refused')
+  const reloaded = () => server.lines.filter(({ msg, version }) => msg === 'seed loaded' && version === 2)
+  while (reloaded().length === 0) await server.call('GET', '/livez')
+  t.match(await server.call('GET', '/profiles/mine'), { body: { version: 2, profile: { description: 'two' } } })
+  server.kill('SIGTERM')
+  t.match(await server.exited, { code: 0 })
+})
+
+t.test('the profiles that come with the server can be resolved', async (t) => {
+  const server = await start(t)
+  for (const [name, variables] of [
+    ['default', {}],
+    ['script', { script: 'echo hello' }],
+    ['code-review', { base: 'release/1.2' }],
+    ['researcher', { question: 'Why is it so?' }],
+  ] as const) {
+    const { status, body } = await server.call('POST', `/profiles/${name}/resolve`, { variables })
+    t.equal(status, 200, JSON.stringify(body))
+    t.match(body, { name, configuration: { network: { mode: 'none' } }, fields: { 'network.mode': { locked: true } } })
+  }
 })

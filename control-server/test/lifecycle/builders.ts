@@ -58,7 +58,9 @@ export function waiting(commandId: string, options: CommandOptions = {}): Comman
   const blank =
     type === 'DELAY'
       ? commandOf({ type, payload: { ms: 1000 } }, commandId, createdAtMs)
-      : commandOf({ type, payload: { url: 'http://example.test/' } }, commandId, createdAtMs)
+      : type === 'RUN_AGENT'
+        ? commandOf({ type, payload: { engine: 'shell', prompt: 'true' } }, commandId, createdAtMs)
+        : commandOf({ type, payload: { url: 'http://example.test/' } }, commandId, createdAtMs)
   const notBeforeMs = spec.notBeforeMs ?? null
   return {
     ...blank,

@@ -152,3 +152,57 @@ t.test('a command that only a journal remembers has what its offer says, and is 
     spec: { payload: { ms: 3 }, timeoutMs: 77, takeover: 'manual', retry: { maxAttempts: 1 } },
   })
 })
+
+const agent = (payload: object = {}, change: object = {}): Submission =>
+  ({ type: 'RUN_AGENT', payload: { engine: 'shell', prompt: 'true', ...payload }, ...change }) as Submission
+const file = (path: string, content: object = { content: '' }) => ({ path, ...content })
+
+t.test('RUN_AGENT has a quarter of an hour where it does not say', async (t) => {
+  t.equal(commandOf(agent(), 'a', NOW).spec.timeoutMs, 900_000)
+  t.equal(commandOf(agent({}, { timeoutMs: 5 }), 'a', NOW).spec.timeoutMs, 5)
+})
+
+t.test('RUN_AGENT is never taken over: its container outlives its agent', async (t) => {
+  t.same(pathsOf(agent({}, { takeover: 'auto', retry: { maxAttempts: 2 } })), ['/takeover'])
+  t.same(pathsOf(agent({}, { takeover: 'manual', retry: { maxAttempts: 2 } })), [])
+})
+
+t.test('files of RUN_AGENT stay below the workspace', async (t) => {
+  for (const path of ['a', 'a/b', '.hidden', '..a', 'a..', 'a b', '-rf', 'ü/👍', `${'x'.repeat(255)}/y`])
+    t.same(pathsOf(agent({ files: [file(path)] })), [], path)
+  for (const path of [
+    '/etc/passwd',
+    '/',
+    '..',
+    '../a',
+    'a/../b',
+    'a/..',
+    '.',
+    './a',
+    'a//b',
+    'a/',
+    'a\0b',
+    'a\nb',
+    '\x7f',
+    'x'.repeat(256),
+  ])
+    t.same(pathsOf(agent({ files: [file(path)] })), ['/payload/files/0/path'], JSON.stringify(path))
+  t.same(pathsOf(agent({ files: [file('a'), file('b'), file('a')] })), ['/payload/files/2/path'])
+  t.same(pathsOf(agent({ files: [file('a/b/c'), file('a/b')] })), ['/payload/files/0/path'], 'a folder that is a file')
+})
+
+t.test('a file of RUN_AGENT has one content, and base64 is base64', async (t) => {
+  t.same(pathsOf(agent({ files: [file('a', {}), file('b', { content: '', contentBase64: '' })] })), [
+    '/payload/files/0',
+    '/payload/files/1',
+  ])
+  for (const contentBase64 of ['', 'QQ==', 'QUI=', 'QUJD', '+/+/'])
+    t.same(pathsOf(agent({ files: [file('a', { contentBase64 })] })), [], contentBase64)
+  for (const contentBase64 of ['Q', 'QQ', 'QQ=', '====', 'Q===', 'QQ==QQ==', 'QU I=', '-_-_', 'QUI=\n'])
+    t.same(pathsOf(agent({ files: [file('a', { contentBase64 })] })), ['/payload/files/0/contentBase64'], contentBase64)
+})
+
+t.test('NUL is refused where a shell or an environment would end at it', async (t) => {
+  t.same(pathsOf(agent({ prompt: 'a\0b', env: { A: 'x', B: 'a\0b' } })), ['/payload/prompt', '/payload/env/B'])
+  t.same(pathsOf(agent({ files: [file('a', { content: 'a\0b' })] })), [], 'a file may have it')
+})

@@ -73,7 +73,8 @@ export async function fuzz(
     const body = parsed(answer.body)
     if (body === undefined) fault(`${answer.status} is not JSON: ${answer.body.slice(0, 200)}`, at)
     else memory.remember(body, agentId)
-    if (answer.status === 201) created.add((body as { commandId: string }).commandId)
+    const { commandId } = (body ?? {}) as { commandId?: string }
+    if (answer.status === 201 && commandId !== undefined) created.add(commandId)
     return true
   }
 

@@ -4,7 +4,12 @@ import type { Json } from './samples.ts'
 /** Long enough for any machine: only a server that never answers is late. */
 const DEADLINE_MS = 60_000
 
-type Parameters = { ids?: Record<string, string>; query?: string; body?: object }
+type Parameters = {
+  ids?: Record<string, string>
+  query?: string
+  body?: object
+  headers?: Record<string, string>
+}
 type Fields = Record<string, string | number>
 
 export function createTour(port: number, remember: (answer: Json) => void) {
@@ -15,14 +20,19 @@ export function createTour(port: number, remember: (answer: Json) => void) {
   return async (): Promise<{ faults: string[]; visited: string[] }> => {
     const faults: string[] = []
     const visited: string[] = []
-    const visit = async (name: string, expected: number, { ids = {}, query = '', body }: Parameters = {}) => {
+    const visit = async (
+      name: string,
+      expected: number,
+      { ids = {}, query = '', body, headers = {} }: Parameters = {},
+    ) => {
       visited.push(name)
       const [method = '', url = ''] = name.split(' ')
       const path = url.replace(/:(\w+)/g, (_, id: string) => ids[id] as string)
       const response = await fetch(`http://127.0.0.1:${port}${path}${query}`, {
         method,
         signal: AbortSignal.timeout(DEADLINE_MS),
-        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }),
+        headers: { ...headers, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
       const text = await response.text()
       if (response.status !== expected)
@@ -70,6 +80,32 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       ids: { commandId: String(taken.commandId) },
       body: { agentId: 'passer-by', result: { count } },
     })
+
+    const any = { 'If-Match': '*' }
+    // What the last tour said is used by attacks since.
+    const name = `tour-${count}`
+    const named = { ids: { name } }
+    const text = 'About {{ topic }}'
+    await visit('POST /templates', 201, { body: { name, text } })
+    await visit('GET /templates', 200)
+    await visit('GET /templates/:name', 200, named)
+    await visit('PUT /templates/:name', 200, { ...named, headers: any, body: { text: `${text}, ${count}` } })
+    await visit('POST /templates/:name/preview', 200, { ...named, body: { variables: { topic: 'x' } } })
+
+    const variables = { topic: { type: 'string', default: 'storms' } }
+    const toml = `[agent]\nengine = "shell"\n[prompt]\ntemplate = "${name}"\n[prompt.variables.topic]\ntype = "string"\n`
+    await visit('POST /profiles', 201, { body: { name, toml } })
+    await visit('GET /profiles', 200)
+    await visit('GET /profiles/:name', 200, named)
+    await visit('PUT /profiles/:name', 200, {
+      ...named,
+      headers: any,
+      body: { profile: { agent: { engine: 'shell' }, prompt: { template: name, variables } } },
+    })
+    await visit('GET /profiles/:name/resolve', 200, { ...named, query: '?variables={"topic":"x"}' })
+    await visit('POST /profiles/:name/resolve', 200, { ...named, body: { variables: { topic: 'x' } } })
+    await visit('DELETE /profiles/:name', 204, { ...named, headers: any })
+    await visit('DELETE /templates/:name', 204, { ...named, headers: any })
     return { faults, visited }
   }
 }

@@ -21,7 +21,9 @@ export async function record(dir: string, { synced }: { synced: boolean }): Prom
   const under = (side: SideName) => [...options, ...underStrace(traceOf(side))]
   const processes: Process[] = []
   try {
-    processes.push(await startServer(folders.server, port, ['--log-level', 'info'], under('server')))
+    // Without seeds no process is started for templates: its files would be taken for those of the server.
+    const flags = ['--log-level', 'info', '--profiles-dir', `${dir}/no-seeds`]
+    processes.push(await startServer(folders.server, port, flags, under('server')))
     processes.push(startAgent(folders.agent, port, [], under('agent')))
     const client = async (number: number): Promise<void> => {
       for (let index = number; index < COMMANDS; index += CLIENTS) {

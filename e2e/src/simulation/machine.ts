@@ -173,6 +173,7 @@ export function createMachine(options: MachineOptions) {
         },
         types: ['DELAY', 'HTTP_GET_JSON'],
         afterCrash: (type) => (type === 'DELAY' ? 'resume' : 'interrupted'),
+        ready: () => true,
         labels: [],
         slots: options.slots,
         version: '1',

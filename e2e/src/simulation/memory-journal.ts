@@ -18,7 +18,7 @@ const NONCES_MAX = 16
 /** Commits that a disk without fsync may lose at most. */
 const UNSYNCED_MAX = 4
 
-const STEPS = ['accept', 'start', 'finish', 'ack'] as const
+const STEPS = ['accept', 'start', 'container', 'finish', 'ack'] as const
 
 export const newDisk = (agentId: string, journalId: string): Disk => ({
   identity: { agentId, journalId, incarnation: 0, epoch: null, revSeen: 0, logSeq: 0, nonces: [] },
@@ -63,7 +63,7 @@ export function createMemoryJournal(options: {
       const known = disk.entries.get(attemptId)
       if (known !== undefined && known.startedAtMs !== null) throw forward()
       const nothing = { outcomeState: null, outcomeSha256: null, outcomeBytes: 0, outcome: null }
-      const blank = { attemptId, offer, startedAtMs: null, ...nothing, verdict: null }
+      const blank = { attemptId, offer, startedAtMs: null, containerId: null, ...nothing, verdict: null }
       disk.entries.set(attemptId, { ...blank, ...known, phase: 'ACCEPTED', offer, verdict: null })
       return
     }
@@ -72,6 +72,9 @@ export function createMemoryJournal(options: {
     if (write.type === 'start') {
       if (entry?.phase !== 'ACCEPTED') throw new Error(`attempt ${attemptId} cannot be started`)
       put(attemptId, { phase: 'STARTED', startedAtMs: write.atMs })
+    } else if (write.type === 'container') {
+      if (entry?.phase !== 'STARTED' || entry.containerId !== null) throw forward()
+      put(attemptId, { containerId: write.containerId })
     } else if (write.type === 'finish') {
       if (entry?.phase !== 'ACCEPTED' && entry?.phase !== 'STARTED') return
       const { outcome, outcomeSha256 } = write

@@ -1,0 +1,85 @@
+/** From an attempt to the options its container is made with. Pure; `policy.ts` looks at what comes out. */
+import type { Resources } from '@agent-executor/protocol'
+import type Docker from 'dockerode'
+
+/** Where the input is, which only root may write; and the folder in which the engine works. */
+export const INPUT = '/input'
+export const WORKSPACE = '/workspace'
+export const HOME = '/home/agent'
+export const TMP_BYTES = 64 * 2 ** 20
+export const UID = 10_001
+
+/** Docker's log keeps two to three files of so much: what is shorter is whole. */
+export const LOG_FILE_BYTES = 10 * 2 ** 20
+
+export const LABELS = { agent: 'agent-executor.agent', attempt: 'agent-executor.attempt' } as const
+
+export const containerName = (attemptId: string): string => `agent-executor-${attemptId}`
+
+export type Sandbox = {
+  attemptId: string
+  agentId: string
+  image: string
+  entrypoint: readonly string[]
+  env: Readonly<Record<string, string>>
+  resources: Resources
+  /** Docker's name of another runtime, such as `runsc`; empty is its default. */
+  runtime: string
+}
+
+export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
+  const { attemptId, agentId, image, entrypoint, env, resources, runtime } = sandbox
+  const { memoryBytes, cpus, pidsMax, workspaceBytes } = resources
+  const own = `rw,exec,nosuid,nodev,uid=${UID},gid=${UID},mode=0700`
+  return {
+    name: containerName(attemptId),
+    Image: image,
+    // The same in each: the id of the container would be.
+    Hostname: 'sandbox',
+    User: `${UID}:${UID}`,
+    Entrypoint: [...entrypoint],
+    Cmd: [],
+    Env: Object.entries({ HOME, TMPDIR: '/tmp', ...env }).map(([name, value]) => `${name}=${value}`),
+    WorkingDir: WORKSPACE,
+    Labels: { [LABELS.agent]: agentId, [LABELS.attempt]: attemptId },
+    Tty: false,
+    OpenStdin: false,
+    StopSignal: 'SIGTERM',
+    // That of the image would run commands beside the engine.
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: 'none',
+      ReadonlyRootfs: true,
+      Privileged: false,
+      // The name of a container that is gone is free: nothing would keep a second one from being made.
+      AutoRemove: false,
+      RestartPolicy: { Name: 'no' },
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      Init: true,
+      IpcMode: 'private',
+      ShmSize: TMP_BYTES,
+      Memory: memoryBytes,
+      MemorySwap: memoryBytes,
+      NanoCpus: Math.round(cpus * 1e9),
+      PidsLimit: pidsMax,
+      Ulimits: [
+        { Name: 'core', Soft: 0, Hard: 0 },
+        // Also bounds the one file on a disk that the sandbox may write, `once`.
+        { Name: 'fsize', Soft: workspaceBytes, Hard: workspaceBytes },
+        { Name: 'nofile', Soft: 1024, Hard: 4096 },
+      ],
+      LogConfig: { Type: 'local', Config: { 'max-size': String(LOG_FILE_BYTES), 'max-file': '3' } },
+      Tmpfs: {
+        '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${TMP_BYTES}`,
+        [HOME]: `${own},size=${TMP_BYTES}`,
+        [WORKSPACE]: `${own},size=${workspaceBytes}`,
+      },
+      Mounts: [{ Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME }],
+      ...(runtime === '' ? {} : { Runtime: runtime }),
+    },
+  }
+}
+
+/** Nothing of the image is copied into it, so that its folder is root's. */
+const INPUT_VOLUME = { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } }

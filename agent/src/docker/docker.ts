@@ -1,0 +1,258 @@
+/**
+ * Docker, as far as RUN_AGENT needs it. Every call has a deadline, and ends in an answer, in `DockerRefused` (Docker
+ * answered, and nothing was done) or in `DockerUnavailable` (no answer: what was asked for may have happened).
+ */
+import { access } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
+import type Dockerode from 'dockerode'
+import { LABELS } from './create-options.ts'
+
+export class DockerUnavailable extends Error {
+  override name = 'DockerUnavailable'
+}
+
+export class DockerRefused extends Error {
+  override name = 'DockerRefused'
+  readonly statusCode: number
+
+  constructor(statusCode: number, message: string) {
+    super(message)
+    this.statusCode = statusCode
+  }
+}
+
+/** A container as Docker shows it. */
+export type Seen = {
+  id: string
+  /** `created` has never run, which `exited` has; there are others between. */
+  status: string
+  exitCode: number
+  oomKilled: boolean
+  tookMs: number | null
+  labels: Readonly<Record<string, string>>
+  /** Where its volumes and binds are. */
+  mounts: string[]
+}
+
+export type Docker = ReturnType<typeof createDocker>
+
+const CALL_MS = 15_000
+/** An image is unpacked, a disk is slow. */
+const CREATE_MS = 60_000
+const PROBE_MS = 5000
+const PROBE_EACH_MS = 2000
+const NOT_MODIFIED = 304
+const NOT_FOUND = 404
+const CONFLICT = 409
+
+export function createDocker(options: {
+  socketPath: string
+  /** It answers now, or no more, and why. */
+  onChange: (up: boolean, reason: string) => void
+}) {
+  const { socketPath } = options
+  let dockerode: Promise<Dockerode> | null = null
+  /** Loaded where there is a socket: it takes 20 MB, which an agent without Docker can do without. */
+  const loaded = (): Promise<Dockerode> => {
+    dockerode ??= import('dockerode').then(({ default: Client }) => new Client({ socketPath }))
+    return dockerode
+  }
+  let up = false
+  let told = false
+  let probing: NodeJS.Timeout | undefined
+  let unwatched = false
+
+  const change = (now: boolean, reason: string): void => {
+    if (told && up === now) return
+    told = true
+    up = now
+    options.onChange(up, reason)
+  }
+
+  const call = async <Answer>(
+    what: string,
+    deadlineMs: number,
+    body: (api: Dockerode, abortSignal: AbortSignal) => Promise<Answer>,
+  ): Promise<Answer> => {
+    const deadline = new AbortController()
+    // Ended with the answer: the signal would otherwise end the stream that came with it.
+    const timer = setTimeout(() => deadline.abort(), deadlineMs)
+    try {
+      const answer = loaded().then((api) => body(api, deadline.signal))
+      return await Promise.race([answer, aborted(deadline.signal)])
+    } catch (error) {
+      const { statusCode } = error as { statusCode?: number }
+      const message = error instanceof Error ? error.message : String(error)
+      if (statusCode !== undefined) throw new DockerRefused(statusCode, message.trim())
+      const reason = deadline.signal.aborted ? `no answer in ${deadlineMs} ms` : message
+      throw new DockerUnavailable(`${what}: ${reason}`)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  const probe = async (): Promise<void> => {
+    try {
+      // Not `ping`, which a Docker answers that does nothing else any more.
+      await access(socketPath)
+      await call('list', PROBE_MS, (api, abortSignal) => api.listContainers({ limit: 1, abortSignal }))
+      change(true, 'it answers')
+    } catch (error) {
+      change(false, error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  /** False where Docker refuses with one of these statuses. */
+  const unless = async (statusCodes: readonly number[], body: () => Promise<unknown>): Promise<boolean> => {
+    try {
+      await body()
+      return true
+    } catch (error) {
+      if (error instanceof DockerRefused && statusCodes.includes(error.statusCode)) return false
+      throw error
+    }
+  }
+
+  return {
+    up: (): boolean => up,
+
+    /** Asks whether it is there, from now on again and again. */
+    watch(): void {
+      void probe().finally(function again() {
+        if (unwatched) return
+        probing = setTimeout(() => void probe().finally(again), PROBE_EACH_MS)
+        probing.unref()
+      })
+    },
+    unwatch(): void {
+      unwatched = true
+      clearTimeout(probing)
+    },
+
+    /** `taken`: a container has this name already. Refused with 404 where the image is missing. */
+    async create(options: Dockerode.ContainerCreateOptions): Promise<'created' | 'taken'> {
+      const { name, ...body } = options
+      // As they are, dockerode would put all of them into the URL as well.
+      const parts = { _query: { name }, _body: body }
+      const made = await unless([CONFLICT], () =>
+        call('create', CREATE_MS, (api, abortSignal) =>
+          api.createContainer(Object.assign(parts, { abortSignal }) as Dockerode.ContainerCreateOptions),
+        ),
+      )
+      return made ? 'created' : 'taken'
+    },
+
+    /** By id or name; null where there is none. */
+    async inspect(id: string): Promise<Seen | null> {
+      try {
+        return seenOf(
+          await call('inspect', CALL_MS, (api, abortSignal) => api.getContainer(id).inspect({ abortSignal })),
+        )
+      } catch (error) {
+        if (error instanceof DockerRefused && error.statusCode === NOT_FOUND) return null
+        throw error
+      }
+    },
+
+    /** Unpacks a tar below `path`, which has to be in a volume. */
+    async put(id: string, path: string, tar: Buffer): Promise<void> {
+      await call('put', CREATE_MS, (api, abortSignal) =>
+        api.getContainer(id).putArchive(tar, { path, abortSignal } as never),
+      )
+    },
+
+    /** Only where its status is `created`: one that has exited would run again. */
+    async start(id: string): Promise<void> {
+      // 304, it runs already, is as good.
+      await unless([NOT_MODIFIED], () =>
+        call('start', CREATE_MS, (api, abortSignal) => api.getContainer(id).start({ abortSignal })),
+      )
+    },
+
+    /** Its output from now on; of frames, for `createDemultiplexer`. */
+    attach: (id: string): Promise<Readable> =>
+      call('attach', CALL_MS, async (api, abortSignal) => {
+        const opts = { stream: true, stdout: true, stderr: true, abortSignal }
+        return (await api.getContainer(id).attach(opts)) as unknown as Readable
+      }),
+
+    /** The output that Docker has kept, from the beginning; of frames. For one that has exited. */
+    logs: (id: string): Promise<Readable> =>
+      call('logs', CALL_MS, async (api, abortSignal) => {
+        // Without `follow` dockerode gives the whole as one value, and parses what looks like JSON.
+        const opts = { follow: true as const, stdout: true, stderr: true, abortSignal }
+        return (await api.getContainer(id).logs(opts)) as unknown as Readable
+      }),
+
+    /** Resolves when it does not run, after `ms`, or when `wake` aborts. */
+    async wait(id: string, ms: number, wake: AbortSignal | null): Promise<void> {
+      const ended = new AbortController()
+      const end = () => ended.abort()
+      const timer = setTimeout(end, ms)
+      wake?.addEventListener('abort', end, { once: true })
+      if (wake?.aborted) end()
+      try {
+        const exited = loaded().then((api) => api.getContainer(id).wait({ abortSignal: ended.signal }))
+        await Promise.race([exited, aborted(ended.signal)])
+      } catch (error) {
+        const { statusCode } = error as { statusCode?: number }
+        if (statusCode === NOT_FOUND || ended.signal.aborted) return
+        throw new DockerUnavailable(`wait: ${error instanceof Error ? error.message : String(error)}`)
+      } finally {
+        clearTimeout(timer)
+        wake?.removeEventListener('abort', end)
+      }
+    },
+
+    /** False where it does not run, or is not there. */
+    async kill(id: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
+      const body = () => call('kill', CALL_MS, (api, abortSignal) => api.getContainer(id).kill({ signal, abortSignal }))
+      return unless([NOT_FOUND, CONFLICT], body)
+    },
+
+    /** With its volume, also if it runs. Nothing where it is gone, or going. */
+    async remove(id: string): Promise<void> {
+      await unless([NOT_FOUND, CONFLICT], () =>
+        call('remove', CREATE_MS, (api, abortSignal) =>
+          api.getContainer(id).remove({ force: true, v: true, abortSignal }),
+        ),
+      )
+    },
+
+    /** Every container with this agent's label, running or not. */
+    async list(agentId: string): Promise<{ id: string; attemptId: string }[]> {
+      const filters = { label: [`${LABELS.agent}=${agentId}`] }
+      const found = await call('list', CALL_MS, (api, abortSignal) =>
+        api.listContainers({ all: true, filters, abortSignal }),
+      )
+      return found.flatMap(({ Id, Labels }) => {
+        const attemptId = Labels[LABELS.attempt]
+        return attemptId === undefined ? [] : [{ id: Id, attemptId }]
+      })
+    },
+  }
+}
+
+/**
+ * Rejects when the signal aborts. dockerode alone never settles where a connection breaks off in the middle of an answer,
+ * which `wait` begins at once.
+ */
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    if (signal.aborted) reject(new Error('aborted'))
+    signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
+  })
+
+const seenOf = ({ Id, State, Config, Mounts }: Dockerode.ContainerInspectInfo): Seen => {
+  const tookMs = Date.parse(State.FinishedAt) - Date.parse(State.StartedAt)
+  return {
+    id: Id,
+    status: State.Status,
+    exitCode: State.ExitCode,
+    oomKilled: State.OOMKilled,
+    // One that has not ended has the year 1 there.
+    tookMs: tookMs >= 0 ? tookMs : null,
+    labels: Config.Labels,
+    mounts: Mounts.map(({ Destination }) => Destination),
+  }
+}

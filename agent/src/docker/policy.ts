@@ -1,0 +1,158 @@
+/**
+ * The last look at the options of a container before Docker sees them, whoever made them. A list of what is allowed: an
+ * option that is missing, loose or not known here is refused. Pure.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Resources } from '@agent-executor/protocol'
+import type Docker from 'dockerode'
+import { INPUT, LABELS, TMP_BYTES, WORKSPACE } from './create-options.ts'
+
+/** Answers whether a value is tight enough. */
+type Rule = (value: unknown) => boolean
+type Rules = Readonly<Record<string, Rule>>
+
+const UID_MIN = 10_000
+
+const is =
+  (expected: unknown): Rule =>
+  (value) =>
+    isDeepStrictEqual(value, expected)
+const oneOf =
+  (...allowed: readonly unknown[]): Rule =>
+  (value) =>
+    allowed.includes(value)
+const upTo =
+  (most: number): Rule =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= most
+const matches =
+  (pattern: RegExp): Rule =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value)
+const texts: Rule = (value) => Array.isArray(value) && value.every((each) => typeof each === 'string')
+const object = (value: unknown): Record<string, unknown> =>
+  typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+
+const user: Rule = (value) => {
+  const ids = /^(\d{1,9}):(\d{1,9})$/.exec(String(value))
+  return ids !== null && Number(ids[1]) >= UID_MIN && Number(ids[2]) >= UID_MIN
+}
+
+const labels: Rule = (value) => {
+  const given = object(value)
+  return Object.values(LABELS).every((name) => typeof given[name] === 'string' && given[name] !== '')
+}
+
+const CONTAINER: Rules = {
+  name: matches(/^agent-executor-[A-Za-z0-9][A-Za-z0-9._-]+$/),
+  Image: matches(/^[A-Za-z0-9]/),
+  Hostname: is('sandbox'),
+  User: user,
+  Entrypoint: (value) => texts(value) && (value as string[]).length > 0,
+  Cmd: is([]),
+  Env: texts,
+  WorkingDir: is(WORKSPACE),
+  Labels: labels,
+  Tty: is(false),
+  OpenStdin: is(false),
+  StopSignal: is('SIGTERM'),
+  Healthcheck: is({ Test: ['NONE'] }),
+}
+
+/** Nothing that a set-user-id bit or a device file could help, and a size. */
+const tmpfs =
+  (bytesMax: number): Rule =>
+  (value) => {
+    const options = String(value).split(',')
+    const size = options.flatMap((option) => /^size=(\d+)$/.exec(option)?.[1] ?? [])
+    const known = /^(rw|exec|nosuid|nodev|uid=\d+|gid=\d+|mode=\d{4}|size=\d+)$/
+    return (
+      options.every((option) => known.test(option)) &&
+      options.includes('nosuid') &&
+      options.includes('nodev') &&
+      size.length === 1 &&
+      upTo(bytesMax)(Number(size[0]))
+    )
+  }
+
+const ulimits =
+  (most: Readonly<Record<string, number>>): Rule =>
+  (value) => {
+    const given = Array.isArray(value) ? value.map(object) : []
+    return Object.entries(most).every(([name, limit]) => {
+      const of = given.filter(({ Name }) => Name === name)
+      const fits = (each: unknown) => Number.isSafeInteger(each) && (each as number) >= 0 && (each as number) <= limit
+      return of.length === 1 && fits(of[0]?.Soft) && fits(of[0]?.Hard)
+    })
+  }
+
+const log: Rule = (value) => {
+  const { Type, Config } = object(value)
+  const { 'max-size': size, 'max-file': files } = object(Config)
+  return (Type === 'local' || Type === 'json-file') && Number(size) > 0 && Number(files) > 0
+}
+
+/** One volume that nobody else knows, and nothing of the host. */
+const mounts: Rule = (value) => {
+  if (!Array.isArray(value) || value.length !== 1) return false
+  const { Type, Source, Target, VolumeOptions, ...rest } = object(value[0])
+  const { DriverConfig } = object(VolumeOptions)
+  return (
+    Type === 'volume' &&
+    Source === '' &&
+    Target === INPUT &&
+    object(VolumeOptions).NoCopy === true &&
+    isDeepStrictEqual(DriverConfig, { Name: 'local', Options: {} }) &&
+    isDeepStrictEqual(rest, { ReadOnly: false })
+  )
+}
+
+const hostRules = (maxima: Resources): Rules => ({
+  NetworkMode: is('none'),
+  ReadonlyRootfs: is(true),
+  Privileged: is(false),
+  AutoRemove: is(false),
+  RestartPolicy: is({ Name: 'no' }),
+  CapDrop: is(['ALL']),
+  SecurityOpt: is(['no-new-privileges']),
+  Init: is(true),
+  IpcMode: oneOf('private', 'none'),
+  ShmSize: upTo(TMP_BYTES),
+  Memory: upTo(maxima.memoryBytes),
+  MemorySwap: upTo(maxima.memoryBytes),
+  NanoCpus: upTo(Math.round(maxima.cpus * 1e9)),
+  PidsLimit: upTo(maxima.pidsMax),
+  Ulimits: ulimits({ core: 0, fsize: maxima.workspaceBytes, nofile: 4096 }),
+  LogConfig: log,
+  Tmpfs: (value) =>
+    isDeepStrictEqual(Object.keys(object(value)).sort(), ['/home/agent', '/tmp', WORKSPACE]) &&
+    Object.entries(object(value)).every(([path, options]) =>
+      tmpfs(path === WORKSPACE ? maxima.workspaceBytes : TMP_BYTES)(options),
+    ),
+  Mounts: mounts,
+})
+
+const HOST_OPTIONAL: Rules = { Runtime: matches(/^[A-Za-z0-9._-]{1,64}$/) }
+
+/** What is missing, loose or unknown in the options of a container; empty where it may be made. */
+export function loosenings(options: Docker.ContainerCreateOptions, maxima: Resources): string[] {
+  const { HostConfig = {}, ...container } = options
+  const rules = hostRules(maxima)
+  const swap = HostConfig.MemorySwap === HostConfig.Memory ? [] : ['HostConfig.MemorySwap']
+  return [
+    ...broken('', container, CONTAINER, {}),
+    ...new Set([...broken('HostConfig.', HostConfig, rules, HOST_OPTIONAL), ...swap]),
+  ]
+}
+
+/** Mounts of a container as it was made that the options did not ask for: an image may declare volumes, whose size nothing bounds. */
+export const strayMounts = (targets: readonly string[]): string[] => targets.filter((target) => target !== INPUT)
+
+const broken = (prefix: string, given: object, rules: Rules, optional: Rules): string[] => {
+  const values = given as Readonly<Record<string, unknown>>
+  const names = new Set([...Object.keys(rules), ...Object.keys(values)])
+  return [...names].flatMap((name) => {
+    const rule = rules[name] ?? optional[name]
+    return rule?.(values[name]) === true ? [] : [prefix + name]
+  })
+}

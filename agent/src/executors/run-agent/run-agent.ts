@@ -1,0 +1,387 @@
+/**
+ * `RUN_AGENT`: one fresh container for each attempt, which outlives the agent and is found again by its name. What comes
+ * next is decided in `step.ts` from what the journal has logged and Docker shows, again after every answer of Docker and
+ * every lack of one; so a life of the agent that finds the container half way goes on like the one that made it.
+ *
+ * Once the container's id is logged, nothing is concluded from silence: as long as Docker does not answer, it is asked.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  attemptId,
+  type FailureCode,
+  type Resources,
+  type RunAgentPayload,
+  type RunAgentReason,
+  type RunAgentResult,
+} from '@agent-executor/protocol'
+import type { CrashPoint } from '../../crash-points.ts'
+import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
+import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
+import { loosenings, strayMounts } from '../../docker/policy.ts'
+import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
+import { failed } from '../failure.ts'
+import { createCapture } from './capture.ts'
+import { classify, type End } from './classify.ts'
+import { inputTar, SHELL_ENTRYPOINT } from './input.ts'
+import { type Output, readOutput } from './output.ts'
+import { nextStep } from './step.ts'
+
+export type RunAgentOptions = {
+  docker: Docker
+  agentId: string
+  /** Used where a command names none, and what else a command may name. */
+  image: string
+  images: readonly string[]
+  defaults: Resources
+  maxima: Resources
+  runtime: string
+  crashPoint: (name: CrashPoint) => void
+  warn: (facts: object, message: string) => void
+  /** How long Docker may be silent before the start until the attempt fails. */
+  patienceMs?: number
+}
+
+const PATIENCE_MS = 30_000
+const RETRY_MS = 500
+/** A wait is asked for anew, in case its connection is one that nobody hears on. */
+const WAIT_MS = 10_000
+/** From the end of the output to the end of the container, unless one of the two has been cut. */
+const LAST_BYTE_TO_EXIT_MS = 2000
+/** Where the cause does not say. */
+const GRACE_MS = 5000
+const KILL_AGAIN_MS = 1000
+const OUTPUT_END_MS = 10_000
+const LOG_IDLE_MS = 30_000
+const LOG_READS_MAX = 5
+
+export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
+  const { docker, agentId, warn } = options
+  const strange = new Set<string>()
+  return {
+    type: 'RUN_AGENT',
+    afterCrash: 'adopt',
+    ready: docker.up,
+    run: (work, signal, container) => createAttempt(options, work, signal, container).run(),
+
+    async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
+      if (!docker.up()) return
+      for (const { id, attemptId } of await docker.list(agentId)) {
+        const state = stateOf(attemptId)
+        if (state === 'acknowledged') await docker.remove(id)
+        // Of another journal under this agent's id, or older than the journal remembers: it may be somebody's only copy.
+        if (state === 'unknown' && !strange.has(id)) {
+          strange.add(id)
+          warn({ attemptId, containerId: id }, 'a container of an attempt that the journal does not know is left alone')
+        }
+      }
+    },
+  }
+}
+
+/** For an attempt that is stopped before anything ran; the cause of the stop decides what it means. */
+const NOT_BEGUN = failed({ code: 'CANCELLED', message: 'Stopped before anything ran.' })
+
+type Stopping = { for: NonNullable<End['stoppedFor']>; killAtMs: number; sent: 'SIGTERM' | 'SIGKILL' | null }
+
+function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal, log: ContainerLog) {
+  const { docker, agentId, crashPoint } = options
+  const { payload } = work
+  const owner = { agentId, attemptId: attemptId(work.commandId, work.attempt) }
+  const image = payload.image ?? options.image
+  const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
+
+  let loggedId = log.id
+  /** Docker was asked to start it, maybe by an earlier life: if it has not, it still may. */
+  let startAsked = log.id !== null
+  /** In this life, it was started or seen to run: then its end is seen as well, unless Docker is away. */
+  let watched = false
+  let outage = false
+  /** Of all that it wrote, attached before the start. */
+  let whole: Output | null = null
+  /** Attached later, to know when it wrote last; anew where Docker was away since. */
+  let pulse: Output | null = null
+  let pulseLost = false
+  /** When `whole` was seen to be over, and the container not. */
+  let overSinceMs: number | null = null
+  let stopping: Stopping | null = null
+  let logReads = 0
+
+  const causeOfStop = (): StopCause | null => (signal.aborted ? (signal.reason as StopCause) : null)
+  const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
+
+  const run = async (): Promise<Ending> => {
+    try {
+      for (;;) {
+        const ending = await step()
+        if (ending !== null) return ending
+      }
+    } finally {
+      whole?.stop()
+      pulse?.stop()
+    }
+  }
+
+  /** Null: there is more to do. */
+  const step = async (): Promise<Ending | null> => {
+    try {
+      const seen = await docker.inspect(loggedId ?? containerName(owner.attemptId))
+      switch (nextStep(seen, loggedId, owner)) {
+        case 'create':
+          return signal.aborted ? NOT_BEGUN : await create()
+        case 'start':
+          return signal.aborted ? await neverStart(seen as Seen) : await start(seen as Seen)
+        case 'follow':
+          return await follow(seen as Seen)
+        case 'collect':
+          return await collect(seen as Seen)
+        case 'gone':
+          return gone()
+        case 'stranger':
+          return failed({ code: 'CONTAINER_START_FAILED', message: 'The name of the container is taken by another.' })
+      }
+    } catch (error) {
+      if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
+      // Not started before it is logged: here alone silence may end the attempt.
+      if (isLeaving() || (loggedId === null && signal.aborted)) return NOT_BEGUN
+      if (loggedId === null && performance.now() > giveUpAtMs)
+        return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
+      if (error instanceof DockerUnavailable && loggedId !== null) {
+        outage = true
+        pulseLost = true
+      }
+      await pause()
+      return null
+    }
+  }
+
+  const pause = async (): Promise<void> => {
+    await sleep(RETRY_MS, undefined, signal.aborted ? {} : { signal }).catch(() => {})
+  }
+
+  const create = async (): Promise<Ending | null> => {
+    const refusal = refusalOf(options, payload, image)
+    if (refusal !== null) return failed(refusal)
+    const made = createOptions({
+      ...{ ...owner, image, runtime: options.runtime, entrypoint: SHELL_ENTRYPOINT },
+      env: payload.env ?? {},
+      resources: resourcesOf(options, payload),
+    })
+    const loose = loosenings(made, options.maxima)
+    if (loose.length > 0) return failed({ code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` })
+    try {
+      await docker.create(made)
+    } catch (error) {
+      if (!(error instanceof DockerRefused)) throw error
+      if (error.statusCode === 404)
+        return failed({ code: 'IMAGE_MISSING', message: `Docker does not have the image ${image}.` })
+      return failed({ code: 'CONTAINER_START_FAILED', message: error.message })
+    }
+    crashPoint('container.created')
+    return null
+  }
+
+  const start = async (seen: Seen): Promise<Ending | null> => {
+    const stray = strayMounts(seen.mounts)
+    if (stray.length > 0)
+      return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
+    try {
+      await docker.put(seen.id, INPUT, inputTar(payload.prompt, payload.files ?? [], loggedId === null))
+    } catch (error) {
+      if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
+      throw error
+    }
+    if (loggedId === null && !logged(seen.id)) {
+      await pause()
+      return null
+    }
+    loggedId = seen.id
+    whole?.stop()
+    whole = readOutput(await docker.attach(seen.id))
+    // Asked for to end while all that was done.
+    if (signal.aborted) return null
+    const askedBefore = startAsked
+    startAsked = true
+    try {
+      await docker.start(seen.id)
+    } catch (error) {
+      if (!(error instanceof DockerRefused)) throw error
+      if ((await docker.inspect(seen.id))?.status === 'created') return notStarted(seen, error.message, askedBefore)
+    }
+    watched = true
+    crashPoint('container.started')
+    return null
+  }
+
+  /** The journal may be unable to for a while: its disk is full, or the attempt has been dropped just now. */
+  const logged = (id: string): boolean => {
+    try {
+      log.write(id)
+      return true
+    } catch (error) {
+      options.warn({ attemptId: owner.attemptId, err: error }, 'the container could not be logged, it is not started')
+      return false
+    }
+  }
+
+  /** A start that was asked for may still come: a container that is gone cannot be started. */
+  const neverStart = async (seen: Seen): Promise<Ending> => {
+    if (!isLeaving() && startAsked) await docker.remove(seen.id)
+    return NOT_BEGUN
+  }
+
+  const notStarted = async (seen: Seen, message: string, askedBefore: boolean): Promise<Ending> => {
+    if (!askedBefore) return failed({ code: 'CONTAINER_START_FAILED', message })
+    await docker.remove(seen.id)
+    return failed({ code: 'INTERRUPTED', message: `${message} An earlier start may have come between.` })
+  }
+
+  const follow = async (seen: Seen): Promise<Ending | null> => {
+    watched = true
+    loggedId ??= seen.id
+    if (isLeaving()) return NOT_BEGUN
+    if (payload.idleTimeoutMs !== undefined && (pulseLost || (pulse ?? whole) === null)) {
+      pulse?.stop()
+      pulse = readOutput(await docker.attach(seen.id))
+      pulseLost = false
+    }
+    await stopIfDue(seen.id)
+    // The end of the output is the first sign of an end, and of a Docker that is gone.
+    const over = [whole, pulse].flatMap((output) => (output?.state() === 'open' ? [output.over] : []))
+    await Promise.race([docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null), ...over])
+    looksCut()
+    return null
+  }
+
+  /** An output that is over long before its container may be one that Docker has cut: then its log knows more. */
+  const looksCut = (): void => {
+    if (whole === null || whole.state() === 'open') return
+    overSinceMs ??= performance.now()
+    if (performance.now() - overSinceMs > LAST_BYTE_TO_EXIT_MS) outage = true
+  }
+
+  const idleLeftMs = (): number => {
+    const output = pulse ?? whole
+    if (payload.idleTimeoutMs === undefined || output === null) return Number.POSITIVE_INFINITY
+    return output.lastMs() + payload.idleTimeoutMs - performance.now()
+  }
+
+  const waitMs = (): number => {
+    const mostMs = overSinceMs === null ? WAIT_MS : LAST_BYTE_TO_EXIT_MS + 100
+    if (stopping === null) return Math.min(mostMs, Math.ceil(idleLeftMs()))
+    return stopping.sent === 'SIGKILL' ? KILL_AGAIN_MS : Math.ceil(stopping.killAtMs - performance.now())
+  }
+
+  const stopIfDue = async (id: string): Promise<void> => {
+    const nowMs = performance.now()
+    const cause = causeOfStop()
+    if (stopping === null && cause !== null)
+      stopping = { for: cause.type, killAtMs: nowMs + graceMsOf(cause), sent: null }
+    if (stopping === null && idleLeftMs() <= 0) stopping = { for: 'idle', killAtMs: nowMs + GRACE_MS, sent: null }
+    if (stopping === null) return
+    const due = nowMs >= stopping.killAtMs ? 'SIGKILL' : 'SIGTERM'
+    if (stopping.sent === 'SIGTERM' && due === 'SIGTERM') return
+    if (await docker.kill(id, due)) stopping.sent = due
+  }
+
+  const collect = async (seen: Seen): Promise<Ending | null> => {
+    crashPoint('container.exited')
+    loggedId ??= seen.id
+    const read = await outputOf(seen.id)
+    const stderr = read.output?.stderr ?? nothing
+    const { reason, failure } = classify({
+      ...{ exitCode: seen.exitCode, oomKilled: seen.oomKilled, unwatched: outage || !watched },
+      stoppedFor: stopping?.sent == null ? null : stopping.for,
+      lastWords: stderr.text().text,
+    })
+    const { exitCode, oomKilled, tookMs } = seen
+    const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
+    return failure === null ? { ok: true, result } : withResult(failure, result)
+  }
+
+  const gone = (): Ending => {
+    const failure = {
+      code: 'INTERRUPTED',
+      message: 'The container is gone, removed by somebody else; it may have run.',
+    } as const
+    const result = resultOf(
+      { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' },
+      { output: whole, from: whole === null ? 'none' : 'stream' },
+    )
+    return withResult(failure, result)
+  }
+
+  type Read = { output: Output | null; from: RunAgentResult['outputFrom'] }
+
+  const outputOf = async (id: string): Promise<Read> => {
+    if (whole !== null && !outage) {
+      await Promise.race([whole.over, sleep(OUTPUT_END_MS, undefined, { ref: false })])
+      if (whole.state() === 'ended') return { output: whole, from: 'stream' }
+    }
+    if (logReads++ >= LOG_READS_MAX) return { output: null, from: 'none' }
+    let output: Output
+    try {
+      output = readOutput(await docker.logs(id))
+    } catch (error) {
+      // A logging driver that cannot be read from.
+      if (error instanceof DockerRefused) return { output: null, from: 'none' }
+      throw error
+    }
+    while (output.state() === 'open') {
+      await Promise.race([output.over, sleep(LOG_IDLE_MS, undefined, { ref: false })])
+      if (performance.now() - output.lastMs() > LOG_IDLE_MS) output.stop()
+    }
+    if (output.state() === 'broken') throw new DockerUnavailable('logs: broken off')
+    return { output, from: 'log' }
+  }
+
+  const resultOf = (
+    end: { exitCode: number | null; oomKilled: boolean; tookMs: number | null; reason: RunAgentReason },
+    { output, from }: Read,
+  ): RunAgentResult => ({
+    engine: payload.engine,
+    image,
+    exitCode: end.exitCode,
+    reason: end.reason,
+    oomKilled: end.oomKilled,
+    stdout: (output?.stdout ?? nothing).text(),
+    stderr: (output?.stderr ?? nothing).text(),
+    outputFrom: from,
+    tookMs: end.tookMs,
+  })
+
+  return { run }
+}
+
+const nothing = createCapture(2)
+
+const withResult = (failure: { code: FailureCode; message: string }, result: RunAgentResult): Ending =>
+  Object.assign(failed(failure), { result })
+
+/** Whoever else may begin when the lease is over does not wait for a grace. */
+const graceMsOf = (cause: StopCause): number => {
+  if (cause.type === 'fence' || cause.type === 'drop') return 0
+  return cause.type === 'cancel' ? (cause.graceMs ?? GRACE_MS) : GRACE_MS
+}
+
+const resourcesOf = ({ defaults }: RunAgentOptions, { resources = {} }: RunAgentPayload): Resources => ({
+  memoryBytes: resources.memoryBytes ?? defaults.memoryBytes,
+  cpus: resources.cpus ?? defaults.cpus,
+  pidsMax: resources.pidsMax ?? defaults.pidsMax,
+  workspaceBytes: resources.workspaceBytes ?? defaults.workspaceBytes,
+})
+
+/** What this agent does not give, or null. */
+function refusalOf(
+  options: RunAgentOptions,
+  payload: RunAgentPayload,
+  image: string,
+): { code: FailureCode; message: string } | null {
+  if (image !== options.image && !options.images.includes(image))
+    return { code: 'IMAGE_REFUSED', message: `This agent does not allow the image ${image}.` }
+  const asked = resourcesOf(options, payload)
+  const names = Object.keys(asked) as (keyof Resources)[]
+  const beyond = names.filter((name) => asked[name] > options.maxima[name])
+  if (beyond.length === 0) return null
+  const most = beyond.map((name) => `${name} ${options.maxima[name]}`).join(', ')
+  return { code: 'RESOURCES_REFUSED', message: `This agent gives at most ${most}.` }
+}

@@ -1,0 +1,74 @@
+// What comes next, and what an end means: every combination as a row.
+import { FAILURE_CODES } from '@agent-executor/protocol'
+import t from 'tap'
+import { LABELS } from '../../../src/docker/create-options.ts'
+import { classify, type End } from '../../../src/executors/run-agent/classify.ts'
+import { RAN_BEFORE } from '../../../src/executors/run-agent/input.ts'
+import { nextStep } from '../../../src/executors/run-agent/step.ts'
+
+const owner = { agentId: 'a', attemptId: 'c.1' }
+const ours = { [LABELS.agent]: 'a', [LABELS.attempt]: 'c.1' }
+
+t.test('the next step follows from the journal and from Docker', async (t) => {
+  for (const [status, withoutId, withId] of [
+    [null, 'create', 'gone'],
+    ['created', 'start', 'start'],
+    ['running', 'follow', 'follow'],
+    ['paused', 'follow', 'follow'],
+    ['restarting', 'follow', 'follow'],
+    ['exited', 'collect', 'collect'],
+    ['removing', 'stranger', 'gone'],
+    ['dead', 'stranger', 'gone'],
+  ] as const) {
+    const seen = status === null ? null : { status, labels: ours }
+    t.equal(nextStep(seen, null, owner), withoutId, `${status}, not logged`)
+    t.equal(nextStep(seen, 'id', owner), withId, `${status}, logged`)
+  }
+})
+
+t.test('a container of somebody else is never started, stopped or read', async (t) => {
+  for (const labels of [{}, { ...ours, [LABELS.agent]: 'b' }, { ...ours, [LABELS.attempt]: 'c.2' }])
+    for (const status of ['created', 'running', 'exited', 'dead'])
+      for (const loggedId of [null, 'id']) t.equal(nextStep({ status, labels }, loggedId, owner), 'stranger')
+})
+
+const end = (change: Partial<End>): End => ({
+  ...{ exitCode: 0, oomKilled: false, stoppedFor: null, unwatched: false, lastWords: '' },
+  ...change,
+})
+
+t.test('what an end means', async (t) => {
+  const rows: [Partial<End>, string, string | null][] = [
+    [{}, 'exited', null],
+    [{ unwatched: true }, 'exited', null],
+    [{ oomKilled: true }, 'exited', null],
+    [{ exitCode: 1 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 1, oomKilled: true }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 125 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 127 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 128 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 255 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 255, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
+    [{ exitCode: 137, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
+    [{ exitCode: 143, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
+    [{ exitCode: 1, unwatched: true }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 139 }, 'signal', 'EXIT_SIGNAL'],
+    [{ exitCode: 137 }, 'signal', 'EXIT_SIGNAL'],
+    [{ exitCode: 143 }, 'signal', 'EXIT_SIGNAL'],
+    [{ exitCode: 200 }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 137, oomKilled: true }, 'outOfMemory', 'OOM_KILLED'],
+    [{ exitCode: 137, oomKilled: true, unwatched: true }, 'outOfMemory', 'OOM_KILLED'],
+    [{ exitCode: 137, stoppedFor: 'timeout' }, 'timeout', 'CANCELLED'],
+    [{ exitCode: 0, stoppedFor: 'cancel' }, 'cancelled', 'CANCELLED'],
+    [{ exitCode: 143, stoppedFor: 'idle' }, 'idleTimeout', 'IDLE_TIMEOUT'],
+    [{ exitCode: 137, stoppedFor: 'fence' }, 'leaseOver', 'CANCELLED'],
+    [{ exitCode: 125, lastWords: `done\n${RAN_BEFORE}\n` }, 'unknown', 'INTERRUPTED'],
+    [{ exitCode: 0, lastWords: RAN_BEFORE }, 'exited', null],
+  ]
+  for (const [change, reason, code] of rows) {
+    const verdict = classify(end(change))
+    t.equal(verdict.reason, reason, JSON.stringify(change))
+    t.equal(verdict.failure?.code ?? null, code, JSON.stringify(change))
+    if (code !== null) t.ok(code in FAILURE_CODES)
+  }
+})

@@ -1,0 +1,188 @@
+/** Profiles and templates: as operators write them, as clients read them, and what a profile comes to for one request. */
+import { type Static, Type } from 'typebox'
+import { Instant, oneOf } from './command.ts'
+
+const DAY_MS = 86_400_000
+/** Longest template, prompt, script and value of a variable, in characters. */
+export const TEXT_CHARACTERS_MAX = 65_536
+
+/** Of profiles and templates: safe in URLs and file names, whatever the file system thinks of case. */
+export const DOCUMENT_NAME_PATTERN = '^[a-z0-9][a-z0-9-]{0,63}$'
+export const DocumentName = Type.String({ pattern: DOCUMENT_NAME_PATTERN, maxLength: 64 })
+
+export const PROFILE_ENGINES = ['shell', 'claude-code', 'codex', 'opencode', 'gemini'] as const
+export const VARIABLE_TYPES = ['string', 'integer', 'float', 'boolean', 'enum', 'list', 'secret'] as const
+export const HOOK_NAMES = ['pre', 'post', 'onFailure', 'always'] as const
+
+/** A path of fields, a section, or `prompt.variables.<name>`. */
+const FieldPath = Type.String({ pattern: '^[a-z][A-Za-z]*(\\.[a-z][A-Za-z0-9_]*){0,2}$', maxLength: 100 })
+const LongText = Type.String({ maxLength: TEXT_CHARACTERS_MAX })
+const Description = Type.Optional(Type.String({ maxLength: 1000 }))
+const Milliseconds = Type.Optional(Type.Integer({ minimum: 1, maximum: 30 * DAY_MS }))
+const Bytes = Type.Optional(Type.Integer({ minimum: 1_048_576, maximum: Number.MAX_SAFE_INTEGER }))
+const ToolNames = Type.Optional(
+  Type.Array(Type.String({ pattern: '^[^\\x00-\\x1f]{1,200}$' }), { maxItems: 100, uniqueItems: true }),
+)
+const closed = { additionalProperties: false }
+
+/** What a variable may be; a list is of strings. */
+export type VariableValue = string | number | boolean | string[]
+const AnyVariableValue = Type.Unsafe<VariableValue>({
+  type: ['string', 'number', 'boolean', 'array'],
+  maxLength: TEXT_CHARACTERS_MAX,
+  maxItems: 1000,
+  items: { type: 'string', maxLength: TEXT_CHARACTERS_MAX },
+})
+const VariableName = Type.String({ pattern: '^[a-z][A-Za-z0-9_]{0,63}$' })
+
+/** `min` and `max` limit a number, the characters of a text, or the items of a list; `pattern` has to match the whole. */
+export const ProfileVariable = Type.Object(
+  {
+    type: oneOf(VARIABLE_TYPES),
+    description: Description,
+    required: Type.Optional(Type.Boolean()),
+    default: Type.Optional(AnyVariableValue),
+    min: Type.Optional(Type.Number()),
+    max: Type.Optional(Type.Number()),
+    pattern: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    values: Type.Optional(
+      Type.Array(Type.String({ maxLength: 1000 }), { minItems: 1, maxItems: 100, uniqueItems: true }),
+    ),
+  },
+  closed,
+)
+export type ProfileVariable = Static<typeof ProfileVariable>
+
+const agent = Type.Object(
+  {
+    engine: Type.Optional(oneOf(PROFILE_ENGINES)),
+    model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$' })),
+    image: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}$' })),
+    timeoutMs: Milliseconds,
+    idleTimeoutMs: Milliseconds,
+  },
+  closed,
+)
+const tools = Type.Object({ allow: ToolNames, deny: ToolNames }, closed)
+const promptFields = {
+  template: Type.Optional(DocumentName),
+  text: Type.Optional(LongText),
+  system: Type.Optional(LongText),
+}
+const resources = Type.Object(
+  {
+    memoryBytes: Bytes,
+    cpus: Type.Optional(Type.Number({ minimum: 0.01, maximum: 1024 })),
+    pidsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 4_194_304 })),
+    tmpBytes: Bytes,
+  },
+  closed,
+)
+const Hook = Type.Object({ script: Type.Optional(LongText), timeoutMs: Milliseconds }, closed)
+const network = Type.Object({ mode: Type.Optional(oneOf(['none'])) }, closed)
+
+/** What a TOML document of a profile may say. */
+export const Profile = Type.Object(
+  {
+    description: Description,
+    extends: Type.Optional(DocumentName),
+    locked: Type.Optional(Type.Array(FieldPath, { maxItems: 100, uniqueItems: true })),
+    agent: Type.Optional(agent),
+    tools: Type.Optional(tools),
+    prompt: Type.Optional(
+      Type.Object(
+        {
+          ...promptFields,
+          variables: Type.Optional(Type.Record(VariableName, ProfileVariable, { ...closed, maxProperties: 100 })),
+        },
+        closed,
+      ),
+    ),
+    resources: Type.Optional(resources),
+    hooks: Type.Optional(
+      Type.Object(
+        {
+          pre: Type.Optional(Hook),
+          post: Type.Optional(Hook),
+          onFailure: Type.Optional(Hook),
+          always: Type.Optional(Hook),
+        },
+        closed,
+      ),
+    ),
+    network: Type.Optional(network),
+  },
+  closed,
+)
+export type Profile = Static<typeof Profile>
+
+/** What a request may say in place of its profile: no hooks and no variables of its own. */
+export const ProfileOverrides = Type.Object(
+  {
+    agent: Type.Optional(agent),
+    tools: Type.Optional(tools),
+    prompt: Type.Optional(Type.Object(promptFields, closed)),
+    resources: Type.Optional(resources),
+    network: Type.Optional(network),
+  },
+  closed,
+)
+export type ProfileOverrides = Static<typeof ProfileOverrides>
+
+export const VariableValues = Type.Record(VariableName, AnyVariableValue, { ...closed, maxProperties: 100 })
+export type VariableValues = Static<typeof VariableValues>
+
+const head = {
+  name: Type.String(),
+  version: Type.Integer({ description: 'Counts from 1 and goes on after a deletion; also the ETag' }),
+  origin: oneOf(['api', 'seed']),
+  updatedAt: Instant,
+}
+
+export const ProfileRecord = Type.Object({ ...head, profile: Type.Unsafe<Profile>({}), toml: Type.String() })
+export type ProfileRecord = Static<typeof ProfileRecord>
+export const ProfileSummary = Type.Object({
+  ...head,
+  description: Type.Union([Type.String(), Type.Null()]),
+  extends: Type.Union([Type.String(), Type.Null()]),
+})
+export type ProfileSummary = Static<typeof ProfileSummary>
+
+const names = Type.Array(Type.String(), { description: 'The variables that it names' })
+export const TemplateRecord = Type.Object({ ...head, text: Type.String(), variables: names })
+export type TemplateRecord = Static<typeof TemplateRecord>
+export const TemplateSummary = Type.Object({ ...head, variables: names })
+export type TemplateSummary = Static<typeof TemplateSummary>
+
+/** Where a value comes from, the nearest first. */
+export const VALUE_ORIGINS = ['request', 'profile', 'extended', 'default'] as const
+export type ValueOrigin = (typeof VALUE_ORIGINS)[number]
+
+const origin = {
+  from: oneOf(VALUE_ORIGINS),
+  profile: Type.Union([Type.String(), Type.Null()], { description: 'The profile that says so' }),
+  locked: Type.Boolean({ description: 'A request cannot say otherwise' }),
+}
+
+export const Resolution = Type.Object({
+  name: Type.String(),
+  chain: Type.Array(Type.Object({ name: Type.String(), version: Type.Integer() }), {
+    description: 'The profile and those it extends, with the versions that were read',
+  }),
+  configuration: Type.Unknown({ description: 'The effective values, in the sections of a profile' }),
+  fields: Type.Record(Type.String(), Type.Object({ value: Type.Unknown(), ...origin })),
+  variables: Type.Record(
+    Type.String(),
+    Type.Object({
+      type: oneOf(VARIABLE_TYPES),
+      value: Type.Unknown({ description: 'null where there is none, and for every secret' }),
+      given: Type.Boolean(),
+      ...origin,
+    }),
+  ),
+  prompt: Type.Object(
+    { text: Type.Union([Type.String(), Type.Null()]), system: Type.Union([Type.String(), Type.Null()]) },
+    { description: 'Rendered, with [secret] for every secret' },
+  ),
+})
+export type Resolution = Static<typeof Resolution>
