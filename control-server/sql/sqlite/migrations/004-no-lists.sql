@@ -82,6 +82,36 @@ DROP TABLE attempts;
 ALTER TABLE commands_004 RENAME TO commands;
 ALTER TABLE attempts_004 RENAME TO attempts;
 
+CREATE TABLE agents_004 (
+  agent_id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind = 'sync' OR kind = 'simple'),
+  journal_id TEXT,
+  nonce TEXT,
+  incarnation INTEGER NOT NULL CHECK (incarnation >= 1),
+  trusted_since INTEGER NOT NULL,
+  log_seq INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  epoch TEXT NOT NULL,
+  inventoried INTEGER NOT NULL CHECK (inventoried BETWEEN 0 AND 1),
+  renewed_at_ms INTEGER NOT NULL,
+  last_seen_at_ms INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL,
+  mode TEXT NOT NULL CHECK (mode = 'ready' OR mode = 'draining' OR mode = 'paused'),
+  version TEXT,
+  types TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  slots TEXT NOT NULL,
+  clock_skew_ms INTEGER,
+  CHECK ((kind = 'sync') = (journal_id IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO agents_004
+SELECT agent_id, kind, journal_id, nonce, incarnation, trusted_since, log_seq, seq, epoch, inventoried, renewed_at_ms,
+  last_seen_at_ms, lease_ms, mode, version, types, labels, slots, clock_skew_ms
+FROM agents;
+DROP TABLE agents;
+ALTER TABLE agents_004 RENAME TO agents;
+
 CREATE INDEX commands_ready ON commands (lane, priority DESC, command_id) WHERE ready = 1;
 CREATE INDEX commands_due ON commands (due_at_ms) WHERE due_at_ms IS NOT NULL;
 -- What agents have: offered, running or lost.
