@@ -42,7 +42,10 @@ export const API_ERRORS = {
   VERSION_MISMATCH: [412, 'If-Match does not name the newest version: read it again, and decide anew.'],
   BODY_TOO_LARGE: [413, 'The body is larger than this route accepts.'],
   URI_TOO_LONG: [414, 'The URL or one of its parameters is too long.'],
-  UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be application/json in UTF-8 without content encoding.'],
+  UNSUPPORTED_MEDIA_TYPE: [
+    415,
+    'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml.',
+  ],
   EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
   MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
   IDEMPOTENCY_KEY_REUSED: [
