@@ -4,6 +4,9 @@
  * again. Only an error in the server's own shape is `Refused`.
  */
 import type {
+  LogCommitted,
+  LogStreamName,
+  LogUploader,
   RegisterRequest,
   RegisterResponse,
   SyncRequest,
@@ -40,6 +43,7 @@ const ANSWERS = {
   register: Compile(protocol.RegisterResponse),
   sync: Compile(protocol.SyncResponse),
   wait: Compile(protocol.WaitResponse),
+  log: Compile(protocol.LogCommitted),
 }
 const REFUSALS = Compile(protocol.ApiErrorBody)
 
@@ -59,12 +63,13 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
   })
 
   const call = async <Answer>(
-    method: 'GET' | 'POST',
+    method: 'GET' | 'POST' | 'PUT',
     path: string,
     answers: { Check: (answer: unknown) => boolean },
     body: object | null,
     limits: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<Answer | null> => {
+    more: { headers?: Record<string, string>; statusCodes: readonly number[] } = { statusCodes: [200] },
+  ): Promise<(Answer & { statusCode?: number }) | null> => {
     // By hand: AbortSignal.any on a signal that lives as long as the process keeps every combination alive.
     const abort = new AbortController()
     const stop = () => abort.abort()
@@ -77,8 +82,8 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
         method,
         signal: abort.signal,
         headersTimeout: limits.timeoutMs,
-        headers: { accept: 'application/json', ...(body === null ? {} : { 'content-type': 'application/json' }) },
-        body: body === null ? null : JSON.stringify(body),
+        headers: { accept: 'application/json', ...contentType(body), ...more.headers },
+        body: body === null || Buffer.isBuffer(body) ? body : JSON.stringify(body),
       })
       if (response.statusCode === 204) {
         await response.body.dump()
@@ -86,7 +91,10 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       }
       const text = await response.body.text()
       const answer = parsed(text)
-      if (response.statusCode === 200 && answers.Check(answer)) return answer as Answer
+      if (more.statusCodes.includes(response.statusCode) && answers.Check(answer)) {
+        const { statusCode } = response
+        return statusCode === 200 ? (answer as Answer) : Object.assign(answer as Answer & object, { statusCode })
+      }
       if (response.statusCode >= 400 && REFUSALS.Check(answer)) {
         const refusal = answer as protocol.ApiErrorBody
         const retryAfterS = Number(response.headers['retry-after'])
@@ -129,8 +137,39 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
         signal,
       })) !== null,
 
+    /** A part of a log, or its end. A refusal is an answer, but for one that says to come again later. */
+    async uploadLog(
+      { attemptId, stream }: { attemptId: string; stream: LogStreamName },
+      uploader: LogUploader,
+      part: { offset: number; content: Buffer } | { bytes: number; sha256: string; complete: boolean },
+      signal: AbortSignal,
+    ): Promise<{ type: 'taken' | 'rewind'; committed: number } | { type: 'refused'; code: string }> {
+      const { agentId, incarnation, epoch } = uploader
+      const query = new URLSearchParams({ agentId, incarnation: String(incarnation), epoch })
+      const path = `attempts/${encodeURIComponent(attemptId)}/logs/${stream}?${query}`
+      const [range, body] =
+        'content' in part
+          ? [`bytes ${part.offset}-${part.offset + part.content.length - 1}/*`, part.content]
+          : [`bytes */${part.bytes}`, { sha256: part.sha256, complete: part.complete }]
+      const more = { headers: { 'content-range': range }, statusCodes: [202, 416] }
+      try {
+        const { committed, statusCode } = await required(
+          call<LogCommitted>('PUT', path, ANSWERS.log, body, { timeoutMs, signal }, more),
+        )
+        return { type: statusCode === 416 ? 'rewind' : 'taken', committed }
+      } catch (error) {
+        if (!(error instanceof Refused) || error.statusCode >= 500) throw error
+        return { type: 'refused', code: error.code }
+      }
+    },
+
     close: (): Promise<void> => dispatcher.destroy(),
   }
+}
+
+const contentType = (body: object | null): Record<string, string> => {
+  if (body === null) return {}
+  return { 'content-type': Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json' }
 }
 
 const parsed = (text: string): unknown => {
