@@ -65,7 +65,10 @@ export const API_ERRORS = {
   INTERNAL: [500, 'A fault of the server; its log has the details under the requestId.'],
   STORE_BUSY: [503, 'The database did not answer in time; nothing was changed, try again.'],
   NO_SPACE: [503, 'The disk of the server is full; nothing was changed, try again.'],
-  OVERLOADED: [503, 'Too many submissions, uploads, templates or followers of logs are under way; nothing was stored, try again.'],
+  OVERLOADED: [
+    503,
+    'Too many submissions, uploads, templates or followers of logs are under way; nothing was stored, try again.',
+  ],
   SHUTTING_DOWN: [503, 'The server is stopping; try again.'],
 } as const satisfies Record<string, readonly [statusCode: number, meaning: string]>
 

@@ -62,14 +62,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     pipelining: 1,
   })
 
-  const call = async <Answer>(
+  const exchange = async <Answer>(
     method: 'GET' | 'POST' | 'PUT',
     path: string,
     answers: { Check: (answer: unknown) => boolean },
     body: object | null,
     limits: { timeoutMs: number; signal?: AbortSignal },
     more: { headers?: Record<string, string>; statusCodes: readonly number[] } = { statusCodes: [200] },
-  ): Promise<(Answer & { statusCode?: number }) | null> => {
+  ): Promise<{ statusCode: number; answer: Answer } | null> => {
     // By hand: AbortSignal.any on a signal that lives as long as the process keeps every combination alive.
     const abort = new AbortController()
     const stop = () => abort.abort()
@@ -91,10 +91,9 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       }
       const text = await response.body.text()
       const answer = parsed(text)
-      if (more.statusCodes.includes(response.statusCode) && answers.Check(answer)) {
-        const { statusCode } = response
-        return statusCode === 200 ? (answer as Answer) : Object.assign(answer as Answer & object, { statusCode })
-      }
+      const { statusCode } = response
+      if (more.statusCodes.includes(statusCode) && answers.Check(answer))
+        return { statusCode, answer: answer as Answer }
       if (response.statusCode >= 400 && REFUSALS.Check(answer)) {
         const refusal = answer as protocol.ApiErrorBody
         const retryAfterS = Number(response.headers['retry-after'])
@@ -115,6 +114,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       limits.signal?.removeEventListener('abort', stop)
     }
   }
+
+  const call = async <Answer>(
+    method: 'GET' | 'POST',
+    path: string,
+    answers: { Check: (answer: unknown) => boolean },
+    body: object | null,
+    limits: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Answer | null> => (await exchange<Answer>(method, path, answers, body, limits))?.answer ?? null
 
   const agentPath = (agentId: string, name: string) => `agents/${encodeURIComponent(agentId)}/${name}`
   const required = async <Answer>(answer: Promise<Answer | null>): Promise<Answer> => {
@@ -153,10 +160,10 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
           : [`bytes */${part.bytes}`, { sha256: part.sha256, complete: part.complete }]
       const more = { headers: { 'content-range': range }, statusCodes: [202, 416] }
       try {
-        const { committed, statusCode } = await required(
-          call<LogCommitted>('PUT', path, ANSWERS.log, body, { timeoutMs, signal }, more),
+        const { answer, statusCode } = await required(
+          exchange<LogCommitted>('PUT', path, ANSWERS.log, body, { timeoutMs, signal }, more),
         )
-        return { type: statusCode === 416 ? 'rewind' : 'taken', committed }
+        return { type: statusCode === 416 ? 'rewind' : 'taken', committed: answer.committed }
       } catch (error) {
         if (!(error instanceof Refused) || error.statusCode >= 500) throw error
         return { type: 'refused', code: error.code }

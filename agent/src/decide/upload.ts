@@ -16,7 +16,10 @@ export const NEW_UPLOAD: Upload = { committed: 0, done: false, full: false }
 /** Of one batch: a second of a slow line, and little for the server to hold. */
 export const BATCH_BYTES_MAX = 262_144
 
-export type Step = { type: 'chunk'; offset: number } | { type: 'end'; bytes: number; complete: boolean } | { type: 'nothing' }
+export type Step =
+  | { type: 'chunk'; offset: number }
+  | { type: 'end'; bytes: number; complete: boolean }
+  | { type: 'nothing' }
 
 export function nextStep(upload: Upload, spooled: { bytes: number; ended: 'complete' | 'cut' | null }): Step {
   if (upload.done) return { type: 'nothing' }
@@ -31,9 +34,13 @@ export type UploadAnswer = { type: 'taken' | 'rewind'; committed: number } | { t
 
 /** `step` is what was answered. */
 export function afterAnswer(upload: Upload, step: Step, answer: UploadAnswer, state: AttemptState): Upload {
-  if (answer.type === 'taken') return { ...upload, committed: answer.committed, done: step.type === 'end' }
-  // An end that does not fit: the server was set back, and everything it lacks goes there again.
-  if (answer.type === 'rewind') return { ...upload, committed: answer.committed, full: false }
+  if (answer.type !== 'refused') {
+    const { committed } = answer
+    // An end that does not fit: the server was set back, and everything it lacks goes there again.
+    return answer.type === 'taken'
+      ? { ...upload, committed, done: step.type === 'end' }
+      : { ...upload, committed, full: false }
+  }
   switch (answer.code) {
     case 'LOG_FULL':
       return { ...upload, full: true }

@@ -36,7 +36,10 @@ export function createRedactor(secrets: readonly string[]) {
     }
     pieces.push(bytes.subarray(at, openAt))
     held = bytes.subarray(openAt)
-    return { redacted: pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces), raw: bytes.subarray(0, openAt) }
+    return {
+      redacted: pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces),
+      raw: bytes.subarray(0, openAt),
+    }
   }
 
   return {
@@ -83,7 +86,8 @@ const firstOf = (wanted: readonly Pattern[], nextAt: readonly number[]): { at: n
   let first: { at: number; length: number } | null = null
   for (const [index, at] of nextAt.entries()) {
     const { length } = (wanted[index] as Pattern).secret
-    if (at >= 0 && (first === null || at < first.at || (at === first.at && length > first.length))) first = { at, length }
+    if (at >= 0 && (first === null || at < first.at || (at === first.at && length > first.length)))
+      first = { at, length }
   }
   return first
 }

@@ -41,7 +41,7 @@ export async function openSpooledStream(
   let fileBytes = 0
   /** Synced, and of what is on its way to be. */
   let bytes = 0
-    let end: Frame['end'] = null
+  let end: Frame['end'] = null
   let mark: Mark = { rawBytes: 0, rawCrc: 0, gap: false }
   const place = (frame: Frame): void => {
     if (frame.content.length > 0)
@@ -76,10 +76,12 @@ export async function openSpooledStream(
     const frame: Frame = { ...mark, end: last, content }
     pending = []
     pendingBytes = 0
-    committing = committing.then(() => (failed ? undefined : write(frame))).catch((error: unknown) => {
-      failed = true
-      events.onFault(error)
-    })
+    committing = committing
+      .then(() => (failed ? undefined : write(frame)))
+      .catch((error: unknown) => {
+        failed = true
+        events.onFault(error)
+      })
     return committing
   }
 

@@ -6,8 +6,8 @@
 import { mkdirSync } from 'node:fs'
 import { open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { LOG_STREAMS, type LogStreamName } from '@agent-executor/protocol'
 import { crc32 } from 'node:zlib'
+import { LOG_STREAMS, type LogStreamName } from '@agent-executor/protocol'
 import { openSpooledStream, type SpooledStream, type SpoolLimits } from './spooled-stream.ts'
 
 export type Spool = {
@@ -81,7 +81,9 @@ export async function openSpools(options: {
   return {
     /** For an executor, which ends or closes it. Rejects where the disk does. */
     async take(attemptId: string): Promise<Spool> {
-      for (const old of [...spools.values()].filter(({ inUse }) => !inUse()).slice(0, Math.max(0, spools.size - SPOOLS_MAX))) {
+      for (const old of [...spools.values()]
+        .filter(({ inUse }) => !inUse())
+        .slice(0, Math.max(0, spools.size - SPOOLS_MAX))) {
         warn({ attemptId: old.attemptId }, 'too many logs wait for the server, the oldest is given up')
         await remove(old.attemptId)
       }

@@ -4,8 +4,16 @@
  */
 import { createHash } from 'node:crypto'
 import { LOG_STREAMS, type LogStreamName } from '@agent-executor/protocol'
-import { afterAnswer, BATCH_BYTES_MAX, NEW_UPLOAD, nextStep, type Step, type Upload, type UploadAnswer } from '../decide/upload.ts'
 import { backoffMs } from '../decide/backoff.ts'
+import {
+  afterAnswer,
+  BATCH_BYTES_MAX,
+  NEW_UPLOAD,
+  nextStep,
+  type Step,
+  type Upload,
+  type UploadAnswer,
+} from '../decide/upload.ts'
 import type { AttemptState } from '../executors/executor.ts'
 import type { Spool } from './spools.ts'
 
@@ -46,7 +54,12 @@ export function createLogUploader(options: {
     return known
   }
 
-  const send = async (spool: Spool, stream: LogStreamName, step: Step, uploader: Registration): Promise<UploadAnswer> => {
+  const send = async (
+    spool: Spool,
+    stream: LogStreamName,
+    step: Step,
+    uploader: Registration,
+  ): Promise<UploadAnswer> => {
     const spooled = spool.streams[stream]
     const place = { attemptId: spool.attemptId, stream }
     if (step.type === 'chunk') {
@@ -102,7 +115,8 @@ export function createLogUploader(options: {
         warned = false
         if (!again) await news.heard(LOOK_MS)
       } catch (error) {
-        if (!warned && !stopping.signal.aborted) options.warn({ err: error }, 'logs are not taken, they wait on the disk')
+        if (!warned && !stopping.signal.aborted)
+          options.warn({ err: error }, 'logs are not taken, they wait on the disk')
         warned = true
         await pause(backoffMs(failures++, options.random()))
       }

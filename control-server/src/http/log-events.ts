@@ -4,8 +4,8 @@
  * nothing is read from the database before what was read has gone out.
  */
 import { LOG_STREAMS, type LogState, type LogStreamName } from '@agent-executor/protocol'
-import type { LogFollower } from '../log-followers.ts'
 import { settlesAtMs } from '../lifecycle/logs.ts'
+import type { LogFollower } from '../log-followers.ts'
 import type { LogStore, LogView } from '../store/logs.ts'
 import { wholeBytes } from './utf8.ts'
 
@@ -82,7 +82,12 @@ async function* newEvents(
   const isOver = state !== 'open' || stored.end !== null
   while (offsets[stream] < stored.bytes && !follower.hasLeft()) {
     const place = { commandId, attempt, stream }
-    const bytes = await readAcross(logs, place, offsets[stream], Math.min(EVENT_BYTES_MAX, stored.bytes - offsets[stream]))
+    const bytes = await readAcross(
+      logs,
+      place,
+      offsets[stream],
+      Math.min(EVENT_BYTES_MAX, stored.bytes - offsets[stream]),
+    )
     // The rest of a character is on its way, unless this is all there is.
     const isLast = isOver && offsets[stream] + bytes.length === stored.bytes
     const shown = encoding === 'base64' || isLast ? bytes : bytes.subarray(0, wholeBytes(bytes))

@@ -12,7 +12,12 @@ export type LogView = {
 
 export interface LogStore {
   /** Shows what is stored to `decide`, and stores what that answers before it resolves. */
-  change(place: LogPlace, agentId: string, nowMs: number, decide: (facts: LogFacts) => LogDecision): Promise<LogDecision>
+  change(
+    place: LogPlace,
+    agentId: string,
+    nowMs: number,
+    decide: (facts: LogFacts) => LogDecision,
+  ): Promise<LogDecision>
 
   /**
    * An attempt and the streams of its log; without a number of the newest attempt that was granted. Undefined where there is no such

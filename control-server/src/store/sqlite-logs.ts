@@ -36,7 +36,10 @@ export function createSqliteLogs({ all, get, run, write, command, attempt, agent
     if (piece === undefined || piece.length >= PIECE_BYTES_MIN)
       run('log-chunk-insert', Object.assign({ firstByte: committed, content: bufferOf(content) }, place))
     else
-      run('log-chunk-update', Object.assign({ firstByte: last?.first_byte, content: Buffer.concat([piece, content]) }, place))
+      run(
+        'log-chunk-update',
+        Object.assign({ firstByte: last?.first_byte, content: Buffer.concat([piece, content]) }, place),
+      )
   }
 
   return {

@@ -298,7 +298,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
     await stopIfDue(seen.id)
     // The end of the output is the first sign of an end, and of a Docker that is gone.
-    const over = [whole, pulse, relay?.output ?? null].flatMap((output) => (output?.state() === 'open' ? [output.over] : []))
+    const over = [whole, pulse, relay?.output ?? null].flatMap((output) =>
+      output?.state() === 'open' ? [output.over] : [],
+    )
     await Promise.race([docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null), ...over])
     looksCut()
     return null

@@ -19,15 +19,7 @@ import { type LogDecision, type LogPlace, takeChunk, takeEnd } from '../../lifec
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
-import {
-  endRecord,
-  type LogPosition,
-  logEvents,
-  logState,
-  positionOf,
-  readAcross,
-  shownAs,
-} from '../log-events.ts'
+import { endRecord, type LogPosition, logEvents, logState, positionOf, readAcross, shownAs } from '../log-events.ts'
 import { wholeBytes } from '../utf8.ts'
 import { CommandIdParams, notFound } from './commands.ts'
 
@@ -69,7 +61,11 @@ export function logRoutes(app: App, context: Context): void {
     return hash.digest('hex')
   }
 
-  const ended = async (place: LogPlace, uploader: LogUploader, end: LogEnd & { bytes: number }): Promise<LogDecision> => {
+  const ended = async (
+    place: LogPlace,
+    uploader: LogUploader,
+    end: LogEnd & { bytes: number },
+  ): Promise<LogDecision> => {
     // What is stored does not change any more, so that it can be read outside of the transaction.
     const stored = (await logs.view(place.commandId, place.attempt))?.streams[place.stream]?.bytes ?? 0
     const hashed = await storedSha256(place, stored)
@@ -151,7 +147,10 @@ export function logRoutes(app: App, context: Context): void {
       const view = await viewed(query.attempt ?? null)
       const attempt = view.attempt?.number ?? 0
       if (/\btext\/plain\b/.test(accept)) {
-        const places = streams.map((stream) => ({ place: { commandId, attempt, stream }, bytes: view.streams[stream]?.bytes ?? 0 }))
+        const places = streams.map((stream) => ({
+          place: { commandId, attempt, stream },
+          bytes: view.streams[stream]?.bytes ?? 0,
+        }))
         const content = Readable.from(contentOf(places, query.offset ?? 0), { objectMode: false })
         return reply.type('text/plain; charset=utf-8').send(content as never)
       }
@@ -160,7 +159,12 @@ export function logRoutes(app: App, context: Context): void {
         const stored = view.streams[stream]
         const bytes = stored?.bytes ?? 0
         const offset = Math.min(query.offset ?? 0, bytes)
-        const read = await readAcross(logs, { commandId, attempt, stream }, offset, Math.min(ANSWER_BYTES_MAX, bytes - offset))
+        const read = await readAcross(
+          logs,
+          { commandId, attempt, stream },
+          offset,
+          Math.min(ANSWER_BYTES_MAX, bytes - offset),
+        )
         const isLast = stored?.end != null && offset + read.length === bytes
         const content = encoding === 'base64' || isLast ? read : read.subarray(0, wholeBytes(read))
         const nextOffset = offset + content.length
@@ -219,4 +223,3 @@ const rangeOf = (header: string | undefined, body: unknown): Range => {
 
 const invalidHeader = (name: string, message: string): ApiError =>
   new ApiError('INVALID_REQUEST', `headers/${name} ${message}`, { details: [{ path: `headers/${name}`, message }] })
-
