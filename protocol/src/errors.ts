@@ -50,6 +50,7 @@ export const API_ERRORS = {
     415,
     'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml, of a log application/octet-stream.',
   ],
+  LOG_GAP: [416, 'What was uploaded of a log begins, or ends, beyond what the server has: go on from `committed`.'],
   EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
   MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
   IDEMPOTENCY_KEY_REUSED: [
@@ -82,6 +83,7 @@ export const ApiErrorBody = Type.Object({
   message: Type.String(),
   details: Type.Optional(Type.Array(Type.Object({ path: Type.String(), message: Type.String() }))),
   requestId: Type.String(),
+  committed: Type.Optional(Type.Integer({ description: 'With LOG_GAP: how many bytes the server has' })),
 })
 export type ApiErrorBody = Static<typeof ApiErrorBody>
 

@@ -86,7 +86,7 @@ export function logRoutes(app: App, context: Context): void {
       schema: {
         params: StreamParams,
         querystring: LogUploader,
-        response: { 202: LogCommitted, 416: LogCommitted },
+        response: { 202: LogCommitted },
       },
     },
     async (request, reply) => {
@@ -102,7 +102,13 @@ export function logRoutes(app: App, context: Context): void {
             )
       if (!answer.ok) throw new ApiError(answer.code, answer.message)
       if (append !== undefined || end !== undefined) logFollowers.changed(commandId)
-      return reply.status(answer.fits ? 202 : 416).send({ committed: answer.committed })
+      const { committed } = answer
+      if (!answer.fits)
+        throw new ApiError('LOG_GAP', `The server has ${committed} bytes.`, {
+          headers: { 'content-range': `bytes */${committed}` },
+          committed,
+        })
+      return reply.status(202).send({ committed })
     },
   )
 
