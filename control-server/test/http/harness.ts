@@ -234,7 +234,15 @@ export function isApiError(
   t.equal(body.statusCode, answer.status)
   t.strictSame(
     Object.keys(body).sort(),
-    ['code', ...(body.code === 'LOG_GAP' ? ['committed'] : []), ...(body.details ? ['details'] : []), 'error', 'message', 'requestId', 'statusCode'],
+    [
+      'code',
+      ...(body.code === 'LOG_GAP' ? ['committed'] : []),
+      ...(body.details ? ['details'] : []),
+      'error',
+      'message',
+      'requestId',
+      'statusCode',
+    ],
     'the one shape of errors',
   )
   t.match(body, { error: /^[A-Z]/, message: /\S/, requestId: /^[0-9a-f-]{36}$/ })
