@@ -157,7 +157,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   /** What an earlier life has not spooled, and what comes now: from Docker's log, again where it was cut off. */
   const keepSpooling = async (id: string): Promise<void> => {
-    if (spool === null || whole?.state() === 'open') return
+    // A stream that is over without an outage has been read to its end.
+    if (spool === null || whole?.state() === 'open' || (whole?.state() === 'ended' && !outage)) return
     if (relay?.resumption.isLost()) relay.output.stop()
     const isGood = relay?.output.state() === 'open' && !relay.resumption.isLost()
     if (isGood || performance.now() < rereadAtMs) return
