@@ -152,7 +152,7 @@ t.test(
     const log = await text(commandId)
     t.match(log, /\n\[\.\.\. 29\d{7} bytes left out \.\.\.\]\n/)
     t.ok(log.startsWith('0123456789abcde\n') && log.endsWith('the last words\n'))
-    t.match(await api.eventually('gone', async () => (await containersOf(agentId)).length === 0), undefined)
+    await api.eventually('the container is removed', async () => (await containersOf(agentId)).length === 0)
   },
 )
 

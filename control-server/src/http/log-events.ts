@@ -48,11 +48,14 @@ export type FollowOptions = {
   logs: LogStore
   follower: LogFollower
   settleMs: number
+  /** Then it ends, whatever is still to come. */
+  timeoutMs: number
   nowMs: () => number
 }
 
 export async function* logEvents(options: FollowOptions): AsyncGenerator<string> {
   const { commandId, position, streams, logs, follower } = options
+  const untilMs = performance.now() + options.timeoutMs
   yield `retry: ${RECONNECT_MS}\n\n`
   while (!follower.hasLeft()) {
     const view = await logs.view(commandId, position.attempt)
@@ -65,8 +68,10 @@ export async function* logEvents(options: FollowOptions): AsyncGenerator<string>
       yield event('end', position, { attempt: position.attempt ?? 0, state, streams: ends })
       return
     }
-    if (!(await follower.heard(Math.min(COMMENT_MS, settleLeftMs(view, options)))) && !follower.hasLeft())
-      yield ': still there\n\n'
+    const leftMs = untilMs - performance.now()
+    if (leftMs <= 0) return
+    const isNews = await follower.heard(Math.min(COMMENT_MS, leftMs, settleLeftMs(view, options)))
+    if (!isNews && !follower.hasLeft()) yield ': still there\n\n'
   }
 }
 

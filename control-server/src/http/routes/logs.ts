@@ -34,6 +34,7 @@ const LogQuery = Type.Object(
     offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     encoding: Type.Optional(oneOf(['utf8', 'base64'])),
     follow: Type.Optional(oneOf(['0', '1'])),
+    timeoutMs: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
   },
   { additionalProperties: false },
 )
@@ -139,7 +140,17 @@ export function logRoutes(app: App, context: Context): void {
         const follower = logFollowers.follow(commandId)
         if (follower === null)
           throw new ApiError('OVERLOADED', 'As many logs are followed as may be.', { headers: RETRY_LATER })
-        const options = { commandId, position, streams, encoding, logs, follower, nowMs, settleMs: limits.logSettleMs }
+        const options = {
+          commandId,
+          position,
+          streams,
+          encoding,
+          logs,
+          follower,
+          nowMs,
+          settleMs: limits.logSettleMs,
+          timeoutMs: query.timeoutMs ?? Number.POSITIVE_INFINITY,
+        }
         const events = Readable.from(logEvents(options), { objectMode: false, highWaterMark: READ_BYTES_MAX })
         // The first: the generator may be waiting, and the second: it may never have begun.
         reply.raw.once('close', follower.leave)
