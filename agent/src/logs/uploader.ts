@@ -45,6 +45,7 @@ export function createLogUploader(options: {
   const { spools, client, stateOf, news } = options
   const uploads = new Map<Spool, Record<LogStreamName, Upload>>()
   const stopping = new AbortController()
+  let failing: Spool | null = null
   let failures = 0
   let warned = false
 
@@ -100,10 +101,13 @@ export function createLogUploader(options: {
     const uploader = options.registration()
     if (uploader === null) return false
     let sent = false
-    for (const spool of spools.all()) {
+    // Whoever failed last comes last: one that cannot be read must not keep the others waiting.
+    for (const spool of spools.all().sort((a, b) => Number(a === failing) - Number(b === failing))) {
       if (stopping.signal.aborted) return false
+      failing = spool
       sent = (await turn(spool, uploader)) || sent
     }
+    failing = null
     return sent
   }
 

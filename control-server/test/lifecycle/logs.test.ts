@@ -7,7 +7,7 @@ const command = running('c', { agentId: 'a' })
 const attempt = command.attempts[0] ?? null
 const facts = (change: Partial<LogFacts> = {}): LogFacts => ({
   epoch: 'epoch-one',
-  agent: agent({ agentId: 'a', incarnation: 1, epoch: 'epoch-one' }),
+  agent: agent('a'),
   hasCommand: true,
   attempt,
   stream: null,
