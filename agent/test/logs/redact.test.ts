@@ -67,7 +67,7 @@ t.test('only what may be the beginning of a secret is held back', async (t) => {
   const redactor = createRedactor(['s3cret-token'])
   t.equal(redactor.push(Buffer.from('prompt> ')).redacted.toString(), 'prompt> ')
   t.equal(redactor.push(Buffer.from('my s3c')).redacted.toString(), 'my ')
-  t.equal(redactor.push(Buffer.from('onds')).redacted.toString(), 's3conds')
+  t.equal(redactor.push(Buffer.from('ond!')).redacted.toString(), 's3cond!')
   t.equal(redactor.push(Buffer.from('s3cret-toke')).redacted.toString(), '')
   t.equal(redactor.push(Buffer.from('n!')).redacted.toString(), '[redacted]!')
 })
