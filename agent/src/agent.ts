@@ -285,6 +285,8 @@ export function createAgent(options: AgentOptions) {
 
   return {
     agentId: session.agentId,
+    identity: session.identity,
+    stateOf,
 
     /** Runs until it is drained or has to stop. */
     async run(): Promise<AgentEnd> {

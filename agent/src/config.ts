@@ -39,7 +39,7 @@ export const SETTINGS = {
     name: 'DATA_DIR',
     flag: '--data-dir',
     default: 'agent/data',
-    meaning: 'Folder that holds idempotency.db',
+    meaning: 'Folder that holds idempotency.db and the logs that are not uploaded yet',
   },
   slots: {
     kind: 'list',
@@ -195,6 +195,25 @@ export const SETTINGS = {
     max: 64 * GIB,
     unit: 'bytes',
     meaning: 'The most that a command may ask for of RUN_AGENT_WORKSPACE_BYTES',
+  },
+  logRedact: {
+    kind: 'text',
+    name: 'LOG_REDACT',
+    flag: '--log-redact',
+    default: '',
+    secret: true,
+    meaning: 'Values that are taken out of what containers write, comma-separated; shorter than 4 bytes is passed over',
+  },
+  logStreamBytesMax: {
+    kind: 'integer',
+    name: 'LOG_STREAM_BYTES_MAX',
+    flag: '--log-stream-bytes-max',
+    default: 8 * MIB,
+    min: 128 * 1024,
+    max: 1024 * MIB,
+    unit: 'bytes',
+    meaning:
+      'What is kept of stdout and of stderr of a container for its log: the first half on the disk as it comes, the last in memory',
   },
   logLevel: {
     kind: 'text',

@@ -31,6 +31,9 @@ import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
 import { createRunAgentExecutor } from './executors/run-agent/run-agent.ts'
 import { startHeartbeat } from './heartbeat/heartbeat.ts'
 import { openJournal } from './journal/journal.ts'
+import { openSpools } from './logs/spools.ts'
+import { createLogUploader } from './logs/uploader.ts'
+import { createTrigger } from './trigger.ts'
 
 const require = createRequire(import.meta.url)
 const { version } = require('@agent-executor/agent/package.json') as { version: string }
@@ -122,6 +125,15 @@ const heartbeat = startHeartbeat({
   leaseClockMs,
   onError: (error) => logger.error({ err: error }, 'the heartbeat thread failed'),
 })
+const secrets = settings.logRedact.split(',').filter((secret) => secret !== '')
+const logHalfBytes = Math.floor(settings.logStreamBytesMax / 2)
+const spooled = createTrigger()
+const spools = await openSpools({
+  dir: join(dataDir, 'logs'),
+  limits: { headBytesMax: logHalfBytes, tailBytesMax: logHalfBytes, secrets },
+  onCommitted: spooled.ring,
+  warn: (facts, message) => logger.warn(facts, message),
+})
 const docker = createDocker({
   socketPath: settings.dockerSocket,
   onChange(up, reason) {
@@ -133,6 +145,8 @@ const docker = createDocker({
 })
 const runAgent = createRunAgentExecutor({
   docker,
+  spools,
+  secrets,
   agentId,
   image: settings.runAgentImage,
   images: settings.runAgentImages,
@@ -172,6 +186,16 @@ const agent = createAgent({
   onFatal: fatal,
 })
 
+const uploader = createLogUploader({
+  spools,
+  client,
+  registration: agent.identity,
+  stateOf: agent.stateOf,
+  news: spooled,
+  random: Math.random,
+  warn: (facts, message) => logger.warn(facts, message),
+})
+
 let signals = 0
 const onSignal = (signal: string): void => {
   signals += 1
@@ -186,6 +210,7 @@ logger.info({ agentId, serverUrl: settings.serverUrl, file, version }, 'agent st
 if (settings.maxConcurrentAgents > 0) docker.watch()
 const end = await agent.run()
 docker.unwatch()
+await uploader.stop()
 await heartbeat.stop()
 await client.close()
 journal.close()

@@ -173,6 +173,10 @@ export function createSession(options: SessionOptions) {
   return {
     agentId,
     registered: (): boolean => registration !== null,
+    /** Who this life is to the server; null while it is not registered. */
+    identity(): { agentId: string; incarnation: number; epoch: string } | null {
+      return registration && { agentId, incarnation: registration.incarnation, epoch: registration.epoch }
+    },
     /** The server's revision as seen last. */
     rev: (): number => rev,
     /** How long after a sync the server wants the next one at the latest. */

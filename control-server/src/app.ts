@@ -11,6 +11,7 @@ import { answerClientError, installRawAnswers } from './http/raw-errors.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { commandRoutes } from './http/routes/commands.ts'
 import { healthRoutes } from './http/routes/health.ts'
+import { logRoutes } from './http/routes/logs.ts'
 import { profileRoutes } from './http/routes/profiles.ts'
 import { simpleApiRoutes } from './http/routes/simple-api.ts'
 import { templateRoutes } from './http/routes/templates.ts'
@@ -82,6 +83,7 @@ export function buildApp(options: AppOptions): App {
   commandRoutes(app, options)
   simpleApiRoutes(app, options)
   agentRoutes(app, options)
+  logRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

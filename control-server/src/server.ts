@@ -22,6 +22,7 @@ import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
 import { loadSeeds } from './documents/seeds.ts'
 import { isLoopback } from './http/host-check.ts'
+import { createLogFollowers } from './log-followers.ts'
 import { createSweeper, type Sweeper } from './maintenance/sweeper.ts'
 import { openSqliteStore } from './store/sqlite-store.ts'
 import { createRenderer } from './templates/renderer.ts'
@@ -90,6 +91,7 @@ const nowMs = createSteadyClock()
 const newId = () => uuidv7()
 const policy = { offerMs: settings.offerMs, lostGraceMs: settings.lostGraceMs, poisonAfter: settings.poisonAfter }
 const wakeups = createWakeups()
+const logFollowers = createLogFollowers(settings.logFollowersMax)
 let sweeper: Sweeper | undefined
 
 const fatal = (error: unknown): never => {
@@ -117,6 +119,7 @@ const store = (() => {
       onCommit: (changes) => {
         wakeups.changed(changes)
         sweeper?.changed(changes)
+        for (const { command } of changes) logFollowers.changed(command.commandId)
       },
       onFatal: fatal,
     })
@@ -152,6 +155,8 @@ const stopping = new AbortController()
 const app = buildApp({
   store,
   documents: store.documents,
+  logs: store.logs,
+  logFollowers,
   renderer,
   wakeups,
   policy,
@@ -180,6 +185,7 @@ const stop = async (signal: string): Promise<void> => {
   logger.info({ signal }, 'stopping')
   stopping.abort()
   wakeups.close()
+  logFollowers.close()
   const late = setTimeout(() => app.server.closeAllConnections(), settings.drainMs)
   late.unref()
   await sweeper?.stop()

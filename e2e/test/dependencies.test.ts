@@ -93,11 +93,13 @@ const RULES: readonly Rule[] = [
       ...['control-server/src/http', 'control-server/src/lifecycle', 'control-server/src/store/store.ts'],
       ...['control-server/src/profiles', 'control-server/src/documents', 'control-server/src/validation'],
       ...[PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'typebox', 'secure-json-parse'],
-      ...['node:http', 'node:net', 'node:timers/promises'],
+      ...['node:crypto', 'node:http', 'node:net', 'node:stream', 'node:timers/promises'],
     ],
     types: [
       'control-server/src/wakeups.ts',
+      'control-server/src/log-followers.ts',
       'control-server/src/store/documents.ts',
+      'control-server/src/store/logs.ts',
       'control-server/src/templates/renderer.ts',
     ],
     never: /sqlite/,
@@ -119,6 +121,11 @@ const RULES: readonly Rule[] = [
     from: 'control-server/src/wakeups.ts',
     may: ['control-server/src/lifecycle', PROTOCOL],
     why: 'a hint about changes needs to know changes and nothing else',
+  },
+  {
+    from: 'control-server/src/log-followers.ts',
+    may: [],
+    why: 'a bell for each log knows nothing of what is in it',
   },
   {
     from: 'control-server/src/config.ts',
@@ -153,7 +160,7 @@ const RULES: readonly Rule[] = [
   {
     from: 'agent/src/decide',
     may: ['agent/src/decide', PROTOCOL],
-    types: ['agent/src/journal/journal.ts'],
+    types: ['agent/src/journal/journal.ts', 'agent/src/executors/executor.ts'],
     never: /^node:|better-sqlite3|undici/,
     why: 'decisions are pure, so that a table of cases can test them',
   },
@@ -189,15 +196,27 @@ const RULES: readonly Rule[] = [
     why: 'what a container is made with, and whether it may be, is decided without Docker',
   },
   {
+    from: 'agent/src/logs/uploader.ts',
+    may: ['agent/src/decide', PROTOCOL, 'node:crypto'],
+    types: ['agent/src/logs', 'agent/src/executors/executor.ts'],
+    why: 'it is given the spools and the client, and decides nothing',
+  },
+  {
+    from: 'agent/src/logs',
+    may: ['agent/src/logs', PROTOCOL, 'node:fs', 'node:path', 'node:zlib'],
+    never: /journal|client|executors|docker/,
+    why: 'bytes on their way to the disk, whoever wrote them and whoever wants them',
+  },
+  {
     from: 'agent/src/executors/run-agent/run-agent.ts',
     may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises'],
-    types: ['agent/src/crash-points.ts'],
+    types: ['agent/src/crash-points.ts', 'agent/src/logs/spools.ts'],
     never: /journal|client|dockerode/,
     why: 'an executor has one effect and no say in what becomes of it',
   },
   {
     from: 'agent/src/executors/run-agent/output.ts',
-    may: ['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL, 'node:stream'],
+    may: ['agent/src/executors/run-agent', 'agent/src/docker', 'agent/src/logs/redact.ts', PROTOCOL, 'node:stream'],
     why: 'bytes on their way into memory of a known size',
   },
   {

@@ -22,6 +22,7 @@ export const API_ERRORS = {
   FIELD_LOCKED: [403, 'The profile locks a field that the request sets; `details` names each.'],
   NOT_FOUND: [404, 'There is no such route.'],
   COMMAND_NOT_FOUND: [404, 'There is no command with this id.'],
+  ATTEMPT_NOT_FOUND: [404, 'The command has no such attempt.'],
   PROFILE_NOT_FOUND: [404, 'There is no profile with this name, or no such version of it.'],
   TEMPLATE_NOT_FOUND: [404, 'There is no template with this name, or no such version of it.'],
   METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
@@ -32,6 +33,8 @@ export const API_ERRORS = {
   IDENTITY_CONFLICT: [409, 'Another agent, with another journal, holds this agent id and its lease is not over.'],
   STALE_SYNC: [409, 'A later sync of this agent was answered already; nothing was changed, sync again with a new seq.'],
   EPOCH_CHANGED: [409, 'The server was restored from a backup; the agent has to register again and show its journal.'],
+  NOT_YOUR_ATTEMPT: [409, 'A log was uploaded for an attempt that was never granted to this agent.'],
+  LOG_ENDED: [409, 'The log of this stream has ended, with fewer bytes than were uploaded now.'],
   NAME_TAKEN: [409, 'There is a profile or template with this name; PUT changes it.'],
   IN_USE: [409, 'Profiles depend on this profile or template and could not be used any more; `details` names each.'],
   PROFILE_UNUSABLE: [
@@ -41,11 +44,13 @@ export const API_ERRORS = {
   DOCUMENTS_FULL: [409, 'The server keeps as many profiles and templates as it can; delete one first.'],
   VERSION_MISMATCH: [412, 'If-Match does not name the newest version: read it again, and decide anew.'],
   BODY_TOO_LARGE: [413, 'The body is larger than this route accepts.'],
+  LOG_FULL: [413, 'The server keeps no more of the log of this attempt (LOG_BYTES_MAX); end it where it is.'],
   URI_TOO_LONG: [414, 'The URL or one of its parameters is too long.'],
   UNSUPPORTED_MEDIA_TYPE: [
     415,
-    'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml.',
+    'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml, of a log application/octet-stream.',
   ],
+  LOG_GAP: [416, 'What was uploaded of a log begins, or ends, beyond what the server has: go on from `committed`.'],
   EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
   MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
   IDEMPOTENCY_KEY_REUSED: [
@@ -61,7 +66,10 @@ export const API_ERRORS = {
   INTERNAL: [500, 'A fault of the server; its log has the details under the requestId.'],
   STORE_BUSY: [503, 'The database did not answer in time; nothing was changed, try again.'],
   NO_SPACE: [503, 'The disk of the server is full; nothing was changed, try again.'],
-  OVERLOADED: [503, 'Too many submissions or templates are under way; nothing was stored, try again.'],
+  OVERLOADED: [
+    503,
+    'Too many submissions, uploads, templates or followers of logs are under way; nothing was stored, try again.',
+  ],
   SHUTTING_DOWN: [503, 'The server is stopping; try again.'],
 } as const satisfies Record<string, readonly [statusCode: number, meaning: string]>
 
@@ -75,6 +83,7 @@ export const ApiErrorBody = Type.Object({
   message: Type.String(),
   details: Type.Optional(Type.Array(Type.Object({ path: Type.String(), message: Type.String() }))),
   requestId: Type.String(),
+  committed: Type.Optional(Type.Integer({ description: 'With LOG_GAP: how many bytes the server has' })),
 })
 export type ApiErrorBody = Static<typeof ApiErrorBody>
 

@@ -4,6 +4,9 @@
  * again. Only an error in the server's own shape is `Refused`.
  */
 import type {
+  LogCommitted,
+  LogStreamName,
+  LogUploader,
   RegisterRequest,
   RegisterResponse,
   SyncRequest,
@@ -40,6 +43,7 @@ const ANSWERS = {
   register: Compile(protocol.RegisterResponse),
   sync: Compile(protocol.SyncResponse),
   wait: Compile(protocol.WaitResponse),
+  log: Compile(protocol.LogCommitted),
 }
 const REFUSALS = Compile(protocol.ApiErrorBody)
 
@@ -58,13 +62,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     pipelining: 1,
   })
 
-  const call = async <Answer>(
-    method: 'GET' | 'POST',
+  const exchange = async <Answer>(
+    method: 'GET' | 'POST' | 'PUT',
     path: string,
     answers: { Check: (answer: unknown) => boolean },
     body: object | null,
     limits: { timeoutMs: number; signal?: AbortSignal },
-  ): Promise<Answer | null> => {
+    more: { headers?: Record<string, string>; statusCodes: readonly number[] } = { statusCodes: [200] },
+  ): Promise<{ statusCode: number; answer: Answer } | null> => {
     // By hand: AbortSignal.any on a signal that lives as long as the process keeps every combination alive.
     const abort = new AbortController()
     const stop = () => abort.abort()
@@ -77,8 +82,8 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
         method,
         signal: abort.signal,
         headersTimeout: limits.timeoutMs,
-        headers: { accept: 'application/json', ...(body === null ? {} : { 'content-type': 'application/json' }) },
-        body: body === null ? null : JSON.stringify(body),
+        headers: { accept: 'application/json', ...contentType(body), ...more.headers },
+        body: body === null || Buffer.isBuffer(body) ? body : JSON.stringify(body),
       })
       if (response.statusCode === 204) {
         await response.body.dump()
@@ -86,7 +91,9 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       }
       const text = await response.body.text()
       const answer = parsed(text)
-      if (response.statusCode === 200 && answers.Check(answer)) return answer as Answer
+      const { statusCode } = response
+      if (more.statusCodes.includes(statusCode) && answers.Check(answer))
+        return { statusCode, answer: answer as Answer }
       if (response.statusCode >= 400 && REFUSALS.Check(answer)) {
         const refusal = answer as protocol.ApiErrorBody
         const retryAfterS = Number(response.headers['retry-after'])
@@ -107,6 +114,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       limits.signal?.removeEventListener('abort', stop)
     }
   }
+
+  const call = async <Answer>(
+    method: 'GET' | 'POST',
+    path: string,
+    answers: { Check: (answer: unknown) => boolean },
+    body: object | null,
+    limits: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Answer | null> => (await exchange<Answer>(method, path, answers, body, limits))?.answer ?? null
 
   const agentPath = (agentId: string, name: string) => `agents/${encodeURIComponent(agentId)}/${name}`
   const required = async <Answer>(answer: Promise<Answer | null>): Promise<Answer> => {
@@ -129,8 +144,39 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
         signal,
       })) !== null,
 
+    /** A part of a log, or its end. A refusal is an answer, but for one that says to come again later. */
+    async uploadLog(
+      { attemptId, stream }: { attemptId: string; stream: LogStreamName },
+      uploader: LogUploader,
+      part: { offset: number; content: Buffer } | { bytes: number; sha256: string; complete: boolean },
+      signal: AbortSignal,
+    ): Promise<{ type: 'taken' | 'rewind'; committed: number } | { type: 'refused'; code: string }> {
+      const { agentId, incarnation, epoch } = uploader
+      const query = new URLSearchParams({ agentId, incarnation: String(incarnation), epoch })
+      const path = `attempts/${encodeURIComponent(attemptId)}/logs/${stream}?${query}`
+      const [range, body] =
+        'content' in part
+          ? [`bytes ${part.offset}-${part.offset + part.content.length - 1}/*`, part.content]
+          : [`bytes */${part.bytes}`, { sha256: part.sha256, complete: part.complete }]
+      const more = { headers: { 'content-range': range }, statusCodes: [202, 416] }
+      try {
+        const { answer, statusCode } = await required(
+          exchange<LogCommitted>('PUT', path, ANSWERS.log, body, { timeoutMs, signal }, more),
+        )
+        return { type: statusCode === 416 ? 'rewind' : 'taken', committed: answer.committed }
+      } catch (error) {
+        if (!(error instanceof Refused) || error.statusCode >= 500) throw error
+        return { type: 'refused', code: error.code }
+      }
+    },
+
     close: (): Promise<void> => dispatcher.destroy(),
   }
+}
+
+const contentType = (body: object | null): Record<string, string> => {
+  if (body === null) return {}
+  return { 'content-type': Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json' }
 }
 
 const parsed = (text: string): unknown => {

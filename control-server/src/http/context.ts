@@ -4,8 +4,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { LifecyclePolicy } from '../lifecycle/transition.ts'
+import type { LogFollowers } from '../log-followers.ts'
 import type { Maxima } from '../profiles/profile.ts'
 import type { DocumentStore } from '../store/documents.ts'
+import type { LogStore } from '../store/logs.ts'
 import type { Store } from '../store/store.ts'
 import type { Renderer } from '../templates/renderer.ts'
 import type { Wakeups } from '../wakeups.ts'
@@ -18,12 +20,16 @@ export type Limits = Maxima & {
   syncBytesMax: number
   resultBytesMax: number
   inFlightBytesMax: number
+  logBytesMax: number
+  logSettleMs: number
 }
 
 export type Context = {
   store: Store
   /** Profiles and templates. */
   documents: DocumentStore
+  logs: LogStore
+  logFollowers: LogFollowers
   renderer: Renderer
   wakeups: Wakeups
   policy: LifecyclePolicy

@@ -20,15 +20,17 @@ export class ApiError extends Error {
   readonly code: ApiErrorCode
   readonly details: Detail[] | undefined
   readonly headers: Record<string, string>
+  readonly committed: number | undefined
   constructor(
     code: ApiErrorCode,
     message?: string,
-    extra: { details?: Detail[]; headers?: Record<string, string> } = {},
+    extra: { details?: Detail[]; headers?: Record<string, string>; committed?: number } = {},
   ) {
     super(message ?? API_ERRORS[code][1])
     this.code = code
     this.details = extra.details
     this.headers = extra.headers ?? {}
+    this.committed = extra.committed
   }
 }
 
@@ -91,13 +93,14 @@ export function installErrors(app: FastifyInstance): void {
     const known = toApiError(error)
     if (known === null) request.log.error({ err: error }, 'request failed')
     else request.log.debug({ code: known.code, details: known.details }, 'request refused')
-    const { code, message, details, headers } = known ?? new ApiError('INTERNAL')
+    const { code, message, details, headers, committed } = known ?? new ApiError('INTERNAL')
+    const body = errorBody(code, message, request.id, details)
     return reply
       .status(API_ERRORS[code][0])
       .headers(headers)
       .type('application/json; charset=utf-8')
       .serializer(JSON.stringify)
-      .send(errorBody(code, message, request.id, details))
+      .send(committed === undefined ? body : { ...body, committed })
   })
 
   // Fastify knows routes by method; the methods a path has are remembered to tell 405 from 404.

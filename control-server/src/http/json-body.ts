@@ -21,6 +21,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body brings results: what cannot be stored is cleaned out of it, not refused. */
     report?: boolean
+    /** The body may be bytes of any kind. */
+    bytes?: boolean
     /** The body may be TOML; the route sees it as `{toml}`. */
     toml?: boolean
   }
@@ -41,6 +43,15 @@ export function installJsonBody(app: FastifyInstance): void {
       if (fault !== null)
         throw new ApiError('MALFORMED_JSON', `${fault.path || '/'} ${fault.message}`, { details: [fault] })
       return value
+    },
+  )
+  app.addContentTypeParser(
+    'application/octet-stream',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, bytes: Buffer) => {
+      if (request.routeOptions.config.bytes !== true) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+      refuseEncodings(request)
+      return bytes
     },
   )
   app.addContentTypeParser(

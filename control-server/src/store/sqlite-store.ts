@@ -30,7 +30,9 @@ import { SPEC_DEFAULTS } from '../lifecycle/submission.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import type { DocumentStore } from './documents.ts'
 import { createLiveCommands } from './live-commands.ts'
+import type { LogStore } from './logs.ts'
 import { createSqliteDocuments } from './sqlite-documents.ts'
+import { createSqliteLogs } from './sqlite-logs.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -104,7 +106,7 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
     }
   }) as string
 
-export type SqliteStore = Store & { readonly documents: DocumentStore }
+export type SqliteStore = Store & { readonly documents: DocumentStore; readonly logs: LogStore }
 
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
@@ -249,6 +251,22 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     run,
     write: (body) => write(null, () => ({ result: body(), changes: [] })),
   })
+  const logs = createSqliteLogs({
+    all,
+    get,
+    run,
+    write: (body) => write(null, () => ({ result: body(), changes: [] })),
+    command: (commandId) => live.get(commandId) ?? load(commandId),
+    attempt(commandId, number) {
+      const row = get('attempt-get', { commandId, number })
+      return row && attemptOfRow(row)
+    },
+    agent(agentId) {
+      const row = get('agent-get', { agentId })
+      return row ? agentOfRow(row) : null
+    },
+    epoch: () => server().epoch,
+  })
   const save = ({ command, entry }: Change, nowMs: number): void => {
     if (entry.from === null) run('command-insert', rowOfNew(command, policy))
     if (entry.from !== null || command.attempts.length > 0 || !isUntouched(command)) {
@@ -319,6 +337,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   return {
     capabilities: { notify: false },
     documents: documents.store,
+    logs,
 
     async submit(command, key): Promise<Submitted> {
       return write<Submitted>('submit', () => {

@@ -6,6 +6,7 @@ import { createLogger } from '@agent-executor/runtime'
 import type { Test } from 'tap'
 import { uuidv7 } from 'uuidv7'
 import { type AppOptions, buildApp } from '../../src/app.ts'
+import { createLogFollowers } from '../../src/log-followers.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
 import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { createRenderer } from '../../src/templates/renderer.ts'
@@ -20,6 +21,8 @@ const LIMITS = {
   syncBytesMax: 33_554_432,
   resultBytesMax: 1_048_576,
   inFlightBytesMax: 67_108_864,
+  logBytesMax: 33_554_432,
+  logSettleMs: 30_000,
   runTimeoutMsMax: 86_400_000,
   runMemoryBytesMax: 8_589_934_592,
   runCpusMax: 8,
@@ -36,8 +39,9 @@ export async function startServer(
     limits,
     listMax,
     queueMax,
+    followersMax = 100,
     ...options
-  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax; queueMax?: number } & Partial<
+  }: { limits?: Partial<typeof LIMITS>; listMax?: ListMax; queueMax?: number; followersMax?: number } & Partial<
     Pick<AppOptions, 'hosts' | 'arrival'>
   > = {},
 ) {
@@ -45,12 +49,16 @@ export async function startServer(
   const nowMs = () => clock.nowMs
   const stopping = new AbortController()
   const wakeups = createWakeups()
+  const logFollowers = createLogFollowers(followersMax)
   const store = openSqliteStore({
     file: `${t.testdir()}/commands.db`,
     policy: POLICY,
     nowMs: nowMs(),
     newEpoch: randomUUID(),
-    onCommit: wakeups.changed,
+    onCommit: (changes) => {
+      wakeups.changed(changes)
+      for (const { command } of changes) logFollowers.changed(command.commandId)
+    },
     ...(listMax === undefined ? {} : { listMax }),
     ...(queueMax === undefined ? {} : { queueMax }),
     onFatal: (error) => {
@@ -72,6 +80,8 @@ export async function startServer(
   const app = buildApp({
     store,
     documents: store.documents,
+    logs: store.logs,
+    logFollowers,
     renderer,
     wakeups: {
       ...wakeups,
@@ -98,6 +108,7 @@ export async function startServer(
   t.teardown(async () => {
     stopping.abort()
     wakeups.close()
+    logFollowers.close()
     const closed = app.close()
     app.server.closeAllConnections()
     await closed
@@ -140,6 +151,7 @@ export async function startServer(
     stop(): void {
       stopping.abort()
       wakeups.close()
+      logFollowers.close()
     },
 
     /** Submits a DELAY, with `fields` besides or in place of its own; answers the record. */
@@ -222,7 +234,15 @@ export function isApiError(
   t.equal(body.statusCode, answer.status)
   t.strictSame(
     Object.keys(body).sort(),
-    ['code', ...(body.details ? ['details'] : []), 'error', 'message', 'requestId', 'statusCode'],
+    [
+      'code',
+      ...(body.code === 'LOG_GAP' ? ['committed'] : []),
+      ...(body.details ? ['details'] : []),
+      'error',
+      'message',
+      'requestId',
+      'statusCode',
+    ],
     'the one shape of errors',
   )
   t.match(body, { error: /^[A-Z]/, message: /\S/, requestId: /^[0-9a-f-]{36}$/ })

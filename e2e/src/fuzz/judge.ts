@@ -4,7 +4,7 @@ import type { Answer } from './wire.ts'
 
 const SECRETS =
   /node_modules|\.[jt]s:\d|\n {4}at |SQLITE_|SqliteError|\bCHECK constraint|\bSELECT \*|\/dist\/src\/|commands\.db/
-const KEYS = ['code', 'details', 'error', 'message', 'requestId', 'statusCode']
+const KEYS = ['code', 'committed', 'details', 'error', 'message', 'requestId', 'statusCode']
 const BODY_CHARACTERS_MAX = 20_000
 
 /** What is wrong with it; null where nothing is. */

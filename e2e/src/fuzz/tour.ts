@@ -71,6 +71,14 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('GET /commands', 200)
     await visit('GET /commands/:commandId', 200, offered)
     await visit('GET /commands/:commandId/events', 200, offered)
+    await visit('GET /commands/:commandId/logs', 200, offered)
+    // Nothing was granted to the tourist, which is not this route's fault.
+    await visit('PUT /attempts/:attemptId/logs/:stream', 409, {
+      ids: { attemptId: `${commandId}.1`, stream: 'stdout' },
+      query: `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`,
+      headers: { 'Content-Range': 'bytes */0' },
+      body: { sha256: '0'.repeat(64), complete: true },
+    })
     await visit('POST /commands/:commandId/cancel', 200, offered)
     await visit('DELETE /commands/:commandId', 200, offered)
 

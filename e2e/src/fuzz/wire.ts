@@ -58,6 +58,11 @@ export function parseAnswers(bytes: Buffer): Answer[] {
     const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0)
     const length = Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0)
     const from = end + 4
+    // A log that is streamed: whatever follows it is not looked at.
+    if (/\r\ntransfer-encoding: *chunked/i.test(head)) {
+      answers.push({ status, head, body: bytes.toString('utf8', from) })
+      break
+    }
     const isCut = bytes.toString('latin1', from, from + 9) === 'HTTP/1.1 ' || from + length > bytes.length
     at = isCut ? from : from + length
     answers.push({ status, head, body: bytes.toString('utf8', from, at) })

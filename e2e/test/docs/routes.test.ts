@@ -23,7 +23,7 @@ t.test('docs/protocol.md has a section for every route of agents and of the simp
   const sections = [...readText('docs/protocol.md').matchAll(/^#+ `(\S+ \/\S*)`$/gm)].map(
     ([, route]) => route as string,
   )
-  const expected = routes.filter((route) => /\/agents\/|\/next$|\/result$|^POST \/commands$/.test(route))
+  const expected = routes.filter((route) => /\/agents\/|\/attempts\/|\/next$|\/result$|^POST \/commands$/.test(route))
   t.same(unique(sections), unique(expected))
 })
 

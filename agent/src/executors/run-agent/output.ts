@@ -1,22 +1,38 @@
-/** A stream of frames on its way into two captures. */
+/** A stream of frames on its way into two captures, without its secrets, and into whatever else reads it as it is. */
 import type { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { STREAM_BYTES_MAX } from '@agent-executor/protocol'
-import { createDemultiplexer } from '../../docker/demultiplexer.ts'
+import { createDemultiplexer, type StreamName } from '../../docker/demultiplexer.ts'
+import { createRedactor } from '../../logs/redact.ts'
 import { createCapture } from './capture.ts'
 
 export type Output = ReturnType<typeof readOutput>
 
-export function readOutput(stream: Readable) {
+export type OutputOptions = {
+  secrets: readonly string[]
+  /** Gets all bytes, the secrets among them. */
+  reading: { write: (stream: StreamName, bytes: Buffer) => void } | null
+}
+
+export function readOutput(stream: Readable, { secrets, reading }: OutputOptions) {
   const captures = { stdout: createCapture(STREAM_BYTES_MAX), stderr: createCapture(STREAM_BYTES_MAX) }
-  const frames = createDemultiplexer((name, bytes) => captures[name].push(bytes))
+  const redactors = { stdout: createRedactor(secrets), stderr: createRedactor(secrets) }
+  const frames = createDemultiplexer((name, bytes) => {
+    reading?.write(name, bytes)
+    captures[name].push(redactors[name].push(bytes).redacted)
+  })
+  const flush = (): void => {
+    for (const name of ['stdout', 'stderr'] as const) captures[name].push(redactors[name].end().redacted)
+  }
   let lastMs = performance.now()
   let state: 'open' | 'ended' | 'broken' = 'open'
   const over = finished(stream, { writable: false }).then(
     () => {
+      flush()
       state = frames.whole() ? 'ended' : 'broken'
     },
     () => {
+      flush()
       state = 'broken'
     },
   )

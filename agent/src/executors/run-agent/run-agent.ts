@@ -18,6 +18,7 @@ import type { CrashPoint } from '../../crash-points.ts'
 import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
+import type { Resumption, Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
 import { createCapture } from './capture.ts'
@@ -28,6 +29,10 @@ import { nextStep } from './step.ts'
 
 export type RunAgentOptions = {
   docker: Docker
+  /** Where the log of an attempt is kept until it is uploaded. */
+  spools: { take: (attemptId: string) => Promise<Spool> }
+  /** Taken out of all output. */
+  secrets: readonly string[]
   agentId: string
   /** Used where a command names none, and what else a command may name. */
   image: string
@@ -52,6 +57,10 @@ const GRACE_MS = 5000
 const KILL_AGAIN_MS = 1000
 const OUTPUT_END_MS = 10_000
 const LOG_IDLE_MS = 30_000
+/** Between two readings of Docker's log of a container that runs. */
+const REREAD_MS = 1000
+/** For the log's end to reach the disk; after it the outcome waits no longer. */
+const SPOOL_END_MS = 5000
 const LOG_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
@@ -103,6 +112,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   let pulseLost = false
   /** When `whole` was seen to be over, and the container not. */
   let overSinceMs: number | null = null
+  /** Null where the disk does not give one. */
+  let spool: Spool | null = null
+  /** Docker's log as it grows, where the output of the container was not read from its start. */
+  let relay: { output: Output; resumption: Resumption } | null = null
+  let rereadAtMs = 0
+  /** All that it wrote has gone through the spool. */
+  let isSpooled = false
   let stopping: Stopping | null = null
   let logReads = 0
 
@@ -110,14 +126,50 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
 
   const run = async (): Promise<Ending> => {
+    spool = await options.spools.take(owner.attemptId).catch((error: unknown) => {
+      options.warn({ attemptId: owner.attemptId, err: error }, 'there is no place for the log of this attempt')
+      return null
+    })
     try {
       for (;;) {
         const ending = await step()
-        if (ending !== null) return ending
+        if (ending === null) continue
+        await endSpool(ending)
+        return ending
       }
     } finally {
       whole?.stop()
       pulse?.stop()
+      relay?.output.stop()
+    }
+  }
+
+  /** Before the outcome is stored, so that what has one has the end of its log too. A container that goes on has none. */
+  const endSpool = async (ending: Ending): Promise<void> => {
+    if (spool === null) return
+    const goesOn = isLeaving() && ending === NOT_BEGUN
+    const nothingRan = !startAsked && !watched
+    const ended = goesOn ? spool.close() : spool.end(isSpooled || nothingRan)
+    await Promise.race([ended, sleep(SPOOL_END_MS, undefined, { ref: false })])
+  }
+
+  const reading = (resumption: Resumption | null) => ({ secrets: options.secrets, reading: resumption })
+
+  /** What an earlier life has not spooled, and what comes now: from Docker's log, again where it was cut off. */
+  const keepSpooling = async (id: string): Promise<void> => {
+    // A stream that is over without an outage has been read to its end.
+    if (spool === null || whole?.state() === 'open' || (whole?.state() === 'ended' && !outage)) return
+    if (relay?.resumption.isLost()) relay.output.stop()
+    const isGood = relay?.output.state() === 'open' && !relay.resumption.isLost()
+    if (isGood || performance.now() < rereadAtMs) return
+    rereadAtMs = performance.now() + REREAD_MS
+    const resumption = spool.resume()
+    try {
+      relay = { resumption, output: readOutput(await docker.logs(id), reading(resumption)) }
+    } catch (error) {
+      // A logging driver that cannot be read from.
+      if (!(error instanceof DockerRefused)) throw error
+      rereadAtMs = Number.POSITIVE_INFINITY
     }
   }
 
@@ -196,7 +248,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
     loggedId = seen.id
     whole?.stop()
-    whole = readOutput(await docker.attach(seen.id))
+    whole = readOutput(await docker.attach(seen.id), { secrets: options.secrets, reading: spool?.begin() ?? null })
     // Asked for to end while all that was done.
     if (signal.aborted) return null
     const askedBefore = startAsked
@@ -239,14 +291,17 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     watched = true
     loggedId ??= seen.id
     if (isLeaving()) return NOT_BEGUN
+    await keepSpooling(seen.id)
     if (payload.idleTimeoutMs !== undefined && (pulseLost || (pulse ?? whole) === null)) {
       pulse?.stop()
-      pulse = readOutput(await docker.attach(seen.id))
+      pulse = readOutput(await docker.attach(seen.id), reading(null))
       pulseLost = false
     }
     await stopIfDue(seen.id)
     // The end of the output is the first sign of an end, and of a Docker that is gone.
-    const over = [whole, pulse].flatMap((output) => (output?.state() === 'open' ? [output.over] : []))
+    const over = [whole, pulse, relay?.output ?? null].flatMap((output) =>
+      output?.state() === 'open' ? [output.over] : [],
+    )
     await Promise.race([docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null), ...over])
     looksCut()
     return null
@@ -315,15 +370,27 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const outputOf = async (id: string): Promise<Read> => {
     if (whole !== null && !outage) {
       await Promise.race([whole.over, sleep(OUTPUT_END_MS, undefined, { ref: false })])
-      if (whole.state() === 'ended') return { output: whole, from: 'stream' }
+      isSpooled = whole.state() === 'ended'
+      if (isSpooled) return { output: whole, from: 'stream' }
     }
     if (logReads++ >= LOG_READS_MAX) return { output: null, from: 'none' }
+    relay?.output.stop()
+    const first = await readLog(id)
+    if (first === null) return { output: null, from: 'none' }
+    // What is gone for good is marked, and what is left spooled after it.
+    const resumption = first.resumption?.isLost() ? (await readLog(id))?.resumption : first.resumption
+    isSpooled = resumption?.hasCaughtUp() ?? false
+    return { output: first.output, from: 'log' }
+  }
+
+  /** All of it, into the result and the spool. Null where the logging driver cannot be read from. */
+  const readLog = async (id: string): Promise<{ output: Output; resumption: Resumption | null } | null> => {
+    const resumption = spool?.resume() ?? null
     let output: Output
     try {
-      output = readOutput(await docker.logs(id))
+      output = readOutput(await docker.logs(id), reading(resumption))
     } catch (error) {
-      // A logging driver that cannot be read from.
-      if (error instanceof DockerRefused) return { output: null, from: 'none' }
+      if (error instanceof DockerRefused) return null
       throw error
     }
     while (output.state() === 'open') {
@@ -331,7 +398,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       if (performance.now() - output.lastMs() > LOG_IDLE_MS) output.stop()
     }
     if (output.state() === 'broken') throw new DockerUnavailable('logs: broken off')
-    return { output, from: 'log' }
+    return { output, resumption }
   }
 
   const resultOf = (

@@ -1,0 +1,2 @@
+-- One attempt. :commandId, :number.
+SELECT * FROM attempts WHERE command_id = :commandId AND number = :number
