@@ -126,6 +126,7 @@ function renewed(turn: Turn, { agentId, nowMs, leaseMs }: Context): Agent | null
     types: [...COMMAND_TYPES],
     labels: [],
     slots: {},
+    engines: {},
     clockSkewMs: null,
   }
   return fresh

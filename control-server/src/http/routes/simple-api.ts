@@ -34,7 +34,8 @@ export function simpleApiRoutes(app: App, context: Context): void {
           agentId,
           ask: [],
           want: Object.fromEntries(COMMAND_TYPES.map((type) => [type, 1])),
-          mayTake: (lane) => lane.labels.length === 0 && (lane.pinnedTo ?? agentId) === agentId,
+          mayTake: ({ labels, pinnedTo, engine }) =>
+            labels.length === 0 && (pinnedTo ?? agentId) === agentId && engine === null,
           nowMs: now,
         },
         (turn) => nextCommand(turn, call(agentId, now)),
