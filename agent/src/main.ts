@@ -149,6 +149,8 @@ const runAgent = createRunAgentExecutor({
     pidsMax: settings.runAgentPidsMaxLimit,
     workspaceBytes: settings.runAgentWorkspaceBytesLimit,
   },
+  slots: settings.maxConcurrentAgents,
+  changed: () => agent.readyChanged(),
   crashPoint: crashPoints.at,
   warn: (facts, message) => logger.warn(facts, message),
 })

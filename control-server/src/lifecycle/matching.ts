@@ -20,7 +20,9 @@ export const laneOf = ({ type, spec }: Pick<Command, 'type' | 'spec'>): string =
  * where nothing should run, and clients of the simple API would need secrets that no answer has.
  */
 const engineOf = (payload: JsonValue): string | null => {
-  const { engine, pinned, dryRun } = payload as { engine: string; pinned?: unknown; dryRun?: unknown }
+  // Of a journal, after a restore, it may be anything.
+  const { engine, pinned, dryRun } = (payload ?? {}) as { engine?: unknown; pinned?: unknown; dryRun?: unknown }
+  if (typeof engine !== 'string') return null
   return engine !== 'shell' || pinned !== undefined || dryRun === true ? engine : null
 }
 

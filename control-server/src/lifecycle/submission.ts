@@ -181,7 +181,7 @@ export function commandOf(submission: Submission, commandId: string, nowMs: numb
 
 /** A command that only an agent's journal remembers, after a restore: what the offer says, the rest by default. */
 export function commandOfOffer({ commandId, type, payload, timeoutMs, createdAtMs }: Offer): Command {
-  const { secrets, ...open } = (type === 'RUN_AGENT' ? payload : {}) as { secrets?: RunAgentSecrets }
+  const { secrets, ...open } = ((type === 'RUN_AGENT' && payload) || {}) as { secrets?: RunAgentSecrets }
   const isSecret = secrets !== undefined
   const spec = { ...SPEC_DEFAULTS, payload: isSecret ? (open as JsonValue) : payload, timeoutMs }
   return { ...blank(commandId, type, spec, createdAtMs), secrets: isSecret ? secrets : null }

@@ -153,5 +153,4 @@ export type RunAgentPlan = {
   /** Every name that engine and hooks find in their environment. */
   env: string[]
   hooks: Partial<Record<HookName, Hook>>
-  timeoutMs: number
 }

@@ -8,22 +8,30 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   attemptId,
+  type CapturedText,
+  ENGINES,
   type FailureCode,
+  type JsonValue,
   type Resources,
   type RunAgentPayload,
   type RunAgentReason,
   type RunAgentResult,
 } from '@agent-executor/protocol'
 import type { CrashPoint } from '../../crash-points.ts'
+import type { ContainerCreateOptions } from 'dockerode'
 import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
+import { availability } from './availability.ts'
 import { createCapture } from './capture.ts'
-import { classify, type End } from './classify.ts'
-import { inputTar, SHELL_ENTRYPOINT } from './input.ts'
+import { classify, type End, type Failed } from './classify.ts'
+import { environment, environmentFile, masked } from './environment.ts'
+import { endedFrom } from './hooks.ts'
+import { entrypoint, inputTar } from './input.ts'
 import { type Output, readOutput } from './output.ts'
+import { planOf } from './plan.ts'
 import { nextStep } from './step.ts'
 
 export type RunAgentOptions = {
@@ -35,6 +43,10 @@ export type RunAgentOptions = {
   defaults: Resources
   maxima: Resources
   runtime: string
+  /** 0: the agent takes no RUN_AGENT. */
+  slots?: number
+  /** What `engines` says has changed. */
+  changed?: () => void
   crashPoint: (name: CrashPoint) => void
   warn: (facts: object, message: string) => void
   /** How long Docker may be silent before the start until the attempt fails. */
@@ -55,16 +67,30 @@ const LOG_IDLE_MS = 30_000
 const LOG_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
-  const { docker, agentId, warn } = options
+  const { docker, agentId, warn, image, slots = 1 } = options
   const strange = new Set<string>()
+  let hasImage: boolean | null = null
+  const lookForImage = async (): Promise<void> => {
+    const before = hasImage
+    hasImage = await docker.hasImage(image)
+    if (hasImage !== before) options.changed?.()
+  }
   return {
     type: 'RUN_AGENT',
     afterCrash: 'adopt',
     ready: docker.up,
-    run: (work, signal, container) => createAttempt(options, work, signal, container).run(),
+    engines: () => {
+      const here = availability({ slots, docker: { up: docker.up(), reason: docker.reason() }, image, hasImage })
+      return Object.fromEntries(ENGINES.map((engine) => [engine, here]))
+    },
+    run: (work, signal, container) =>
+      work.payload.dryRun === true
+        ? dryRun(options, work, signal)
+        : createAttempt(options, work, signal, container).run(),
 
     async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
       if (!docker.up()) return
+      await lookForImage()
       for (const { id, attemptId } of await docker.list(agentId)) {
         const state = stateOf(attemptId)
         if (state === 'acknowledged') await docker.remove(id)
@@ -159,17 +185,10 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const create = async (): Promise<Ending | null> => {
-    const refusal = refusalOf(options, payload, image)
-    if (refusal !== null) return failed(refusal)
-    const made = createOptions({
-      ...{ ...owner, image, runtime: options.runtime, entrypoint: SHELL_ENTRYPOINT },
-      env: payload.env ?? {},
-      resources: resourcesOf(options, payload),
-    })
-    const loose = loosenings(made, options.maxima)
-    if (loose.length > 0) return failed({ code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` })
+    const prepared = prepare(options, work)
+    if ('code' in prepared) return failed(prepared)
     try {
-      await docker.create(made)
+      await docker.create(prepared.made)
     } catch (error) {
       if (!(error instanceof DockerRefused)) throw error
       if (error.statusCode === 404)
@@ -185,7 +204,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
     try {
-      await docker.put(seen.id, INPUT, inputTar(payload.prompt, payload.files ?? [], loggedId === null))
+      const input = {
+        prompt: payload.secrets?.prompt ?? payload.prompt,
+        files: payload.files ?? [],
+        hooks: payload.hooks ?? {},
+        env: environmentFile(environment(payload, work)),
+      }
+      await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
     } catch (error) {
       if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
       throw error
@@ -288,13 +313,16 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     loggedId ??= seen.id
     const read = await outputOf(seen.id)
     const stderr = read.output?.stderr ?? nothing
+    const lastWords = stderr.text().text
+    const hasHooks = payload.hooks !== undefined
     const { reason, failure } = classify({
       ...{ exitCode: seen.exitCode, oomKilled: seen.oomKilled, unwatched: outage || !watched },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
-      lastWords: stderr.text().text,
+      ...{ lastWords, hasHooks },
     })
     const { exitCode, oomKilled, tookMs } = seen
     const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
+    if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
     return failure === null ? { ok: true, result } : withResult(failure, result)
   }
 
@@ -343,18 +371,64 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     exitCode: end.exitCode,
     reason: end.reason,
     oomKilled: end.oomKilled,
-    stdout: (output?.stdout ?? nothing).text(),
-    stderr: (output?.stderr ?? nothing).text(),
+    stdout: shown((output?.stdout ?? nothing).text()),
+    stderr: shown((output?.stderr ?? nothing).text()),
     outputFrom: from,
     tookMs: end.tookMs,
   })
 
+  const shown = (captured: CapturedText): CapturedText => ({ ...captured, text: masked(captured.text, payload) })
+
   return { run }
+}
+
+/** What a container would be made with, or why it is not. */
+function prepare(
+  options: RunAgentOptions,
+  { commandId, attempt, payload }: Work<RunAgentPayload>,
+): { made: ContainerCreateOptions; image: string } | Failed {
+  const image = payload.image ?? options.image
+  const refusal = refusalOf(options, payload, image)
+  if (refusal !== null) return refusal
+  const made = createOptions({
+    agentId: options.agentId,
+    attemptId: attemptId(commandId, attempt),
+    ...{ image, runtime: options.runtime, entrypoint: entrypoint(payload) },
+    env: payload.env ?? {},
+    resources: resourcesOf(options, payload),
+  })
+  const loose = loosenings(made, options.maxima)
+  if (loose.length > 0) return { code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` }
+  return { made, image }
+}
+
+/** Nothing is made and nothing logged, so that a later life answers the same again. */
+async function dryRun(
+  options: RunAgentOptions,
+  work: Work<RunAgentPayload>,
+  signal: AbortSignal,
+): Promise<Ending> {
+  const prepared = prepare(options, work)
+  if ('code' in prepared) return failed(prepared)
+  const { made, image } = prepared
+  const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
+  for (;;) {
+    if (signal.aborted) return NOT_BEGUN
+    try {
+      const imagePresent = await options.docker.hasImage(image)
+      const env = environment(work.payload, work).map(([name]) => name)
+      return { ok: true, result: planOf(work.payload, made, { image, imagePresent, env }) as unknown as JsonValue }
+    } catch (error) {
+      if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
+      if (performance.now() > giveUpAtMs) return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
+    }
+  }
 }
 
 const nothing = createCapture(2)
 
-const withResult = (failure: { code: FailureCode; message: string }, result: RunAgentResult): Ending =>
+const withResult = (failure: Failed, result: RunAgentResult): Ending =>
   Object.assign(failed(failure), { result })
 
 /** Whoever else may begin when the lease is over does not wait for a grace. */
