@@ -1,11 +1,11 @@
 /** What an attempt would run, to the letter, for a command that asks for nothing more. Pure. */
 import type { JsonValue, RunAgentPayload, RunAgentPlan } from '@agent-executor/protocol'
-import type { ContainerCreateOptions } from 'dockerode'
+import type { createOptions } from '../../docker/create-options.ts'
 import { entryScript } from './input.ts'
 
 export function planOf(
   payload: RunAgentPayload,
-  made: ContainerCreateOptions,
+  made: ReturnType<typeof createOptions>,
   { image, imagePresent, env }: { image: string; imagePresent: boolean; env: readonly string[] },
 ): RunAgentPlan {
   const ofContainer = (made.Env ?? []).map((each) => each.slice(0, each.indexOf('=')))

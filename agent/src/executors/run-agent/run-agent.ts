@@ -18,7 +18,6 @@ import {
   type RunAgentResult,
 } from '@agent-executor/protocol'
 import type { CrashPoint } from '../../crash-points.ts'
-import type { ContainerCreateOptions } from 'dockerode'
 import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
@@ -90,7 +89,6 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
 
     async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
       if (!docker.up()) return
-      await lookForImage()
       for (const { id, attemptId } of await docker.list(agentId)) {
         const state = stateOf(attemptId)
         if (state === 'acknowledged') await docker.remove(id)
@@ -100,6 +98,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
           warn({ attemptId, containerId: id }, 'a container of an attempt that the journal does not know is left alone')
         }
       }
+      await lookForImage()
     },
   }
 }
@@ -375,6 +374,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     stderr: shown((output?.stderr ?? nothing).text()),
     outputFrom: from,
     tookMs: end.tookMs,
+    ...(payload.hooks === undefined ? {} : { hooks: null }),
   })
 
   const shown = (captured: CapturedText): CapturedText => ({ ...captured, text: masked(captured.text, payload) })
@@ -386,7 +386,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 function prepare(
   options: RunAgentOptions,
   { commandId, attempt, payload }: Work<RunAgentPayload>,
-): { made: ContainerCreateOptions; image: string } | Failed {
+): { made: ReturnType<typeof createOptions>; image: string } | Failed {
   const image = payload.image ?? options.image
   const refusal = refusalOf(options, payload, image)
   if (refusal !== null) return refusal
