@@ -12,7 +12,15 @@ export class Failure extends Error {
 }
 
 /** The ending for a failure. `retryable` is what the table of codes says. */
-export const failed = ({ code, message, details }: { code: FailureCode; message: string; details?: JsonValue }): Ending => ({
+export const failed = ({
+  code,
+  message,
+  details,
+}: {
+  code: FailureCode
+  message: string
+  details?: JsonValue
+}): Ending => ({
   ok: false,
   error: { code, message, retryable: FAILURE_CODES[code][0], ...(details === undefined ? {} : { details }) },
 })

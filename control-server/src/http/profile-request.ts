@@ -3,13 +3,13 @@ import type { ProfileOverrides, RunAgentSubmission, VariableValues } from '@agen
 import { RUN_AGENT_PROMPT_CHARACTERS_MAX } from '@agent-executor/protocol'
 import { NO_MATCH, namesIn } from '../documents/read-content.ts'
 import { checkOverrides, checkVariables } from '../documents/schemas.ts'
-import type { Pin } from '../lifecycle/submission.ts'
+import type { ProfileRun } from '../lifecycle/submission.ts'
 import type { Refusal } from '../profiles/change.ts'
-import { pinOf, runRefusal } from '../profiles/pin.ts'
+import { profileRunOf, runRefusal } from '../profiles/profile-run.ts'
 import { type Resolved, resolve, secretValues, shownValues } from '../profiles/resolve.ts'
 import type { Context } from './context.ts'
-import type { ApiError } from './errors.ts'
 import { refuse, rendered } from './documents.ts'
+import type { ApiError } from './errors.ts'
 
 type Given = { overrides: unknown; variables: unknown }
 /** Where in the request stands what the decisions call `/overrides/…` and `/variables/…`. */
@@ -66,11 +66,11 @@ export async function shownPrompt({ renderer }: Context, { prompt, variables }: 
 }
 
 /** What a submission that names a profile runs. */
-export async function pinnedRun(
+export async function profileRun(
   context: Context,
   payload: RunAgentSubmission & { profile: string },
   timeoutMs: number | undefined,
-): Promise<Pin> {
+): Promise<ProfileRun> {
   const { profile, promptVars: variables = {}, overrides = {} } = payload
   const isTimed = timeoutMs !== undefined
   if (isTimed && agentTimeoutOf(overrides) !== undefined)
@@ -94,7 +94,7 @@ export async function pinnedRun(
   const wrong = promptFault(real)
   if (wrong !== null)
     throw refuse({ code: 'INVALID_REQUEST', details: [{ path: '/payload/promptVars', message: wrong }] })
-  return pinOf(payload, resolved, { shown, real })
+  return profileRunOf(payload, resolved, { shown, real })
 }
 
 async function realPrompt({ renderer }: Context, { prompt, variables }: Resolved, shown: string): Promise<string> {

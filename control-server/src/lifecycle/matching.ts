@@ -21,9 +21,13 @@ export const laneOf = ({ type, spec }: Pick<Command, 'type' | 'spec'>): string =
  */
 const engineOf = (payload: JsonValue): string | null => {
   // Of a journal, after a restore, it may be anything.
-  const { engine, pinned, dryRun } = (payload ?? {}) as { engine?: unknown; pinned?: unknown; dryRun?: unknown }
+  const { engine, resolvedFrom, dryRun } = (payload ?? {}) as {
+    engine?: unknown
+    resolvedFrom?: unknown
+    dryRun?: unknown
+  }
   if (typeof engine !== 'string') return null
-  return engine !== 'shell' || pinned !== undefined || dryRun === true ? engine : null
+  return engine !== 'shell' || resolvedFrom !== undefined || dryRun === true ? engine : null
 }
 
 export const parseLane = (text: string): Lane => {

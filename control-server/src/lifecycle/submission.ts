@@ -84,7 +84,7 @@ export function submissionProblems(submission: Submission, nowMs: number): Probl
 /** What a profile says, and a request that names one says in its overrides. */
 const OF_PROFILES = ['engine', 'prompt', 'image', 'idleTimeoutMs', 'resources'] as const
 /** Names in the environment that runs of profiles have by themselves. */
-const RESERVED_ENV = /^(JOB|VAR)_/
+const RESERVED_ENV = ['JOB_', 'VAR_']
 
 function runAgentProblems(payload: RunAgentSubmission): Problem[] {
   const { profile, prompt, env = {}, files = [] } = payload
@@ -101,7 +101,7 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
   if (prompt?.includes('\0')) refuse('/payload/prompt', 'must not contain NUL')
   for (const [name, value] of Object.entries(env)) {
     if (value.includes('\0')) refuse(`/payload/env/${name}`, 'must not contain NUL')
-    if (profile !== undefined && RESERVED_ENV.test(name))
+    if (profile !== undefined && RESERVED_ENV.some((begin) => name.startsWith(begin)))
       refuse(`/payload/env/${name}`, 'begins as the names do that a run has by itself')
   }
 
@@ -145,17 +145,22 @@ const isBase64 = (text: string): boolean =>
   text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text) && !text.startsWith('=')
 
 /** What a profile has come to for a submission. */
-export type Pin = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
+export type ProfileRun = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
 
-/** The command that a valid submission becomes; `pin` where it names a profile. */
-export function commandOf(submission: Submission, commandId: string, nowMs: number, pin: Pin | null = null): Command {
+/** The command that a valid submission becomes; `run` where it names a profile. */
+export function commandOf(
+  submission: Submission,
+  commandId: string,
+  nowMs: number,
+  run: ProfileRun | null = null,
+): Command {
   const { retry } = submission
   const notBeforeMs = instantMs(submission.notBefore)
   const spec: CommandSpec = {
-    payload: (pin?.payload ?? submission.payload) as JsonValue,
+    payload: (run?.payload ?? submission.payload) as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
-    timeoutMs: pin?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission),
+    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission),
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
@@ -173,7 +178,7 @@ export function commandOf(submission: Submission, commandId: string, nowMs: numb
   }
   return {
     ...blank(commandId, submission.type, spec, nowMs),
-    secrets: pin?.secrets ?? null,
+    secrets: run?.secrets ?? null,
     priority: submission.priority ?? 0,
     availableAtMs: notBeforeMs !== null && notBeforeMs > nowMs ? notBeforeMs : null,
   }

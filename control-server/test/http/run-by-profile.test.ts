@@ -45,7 +45,10 @@ const takerOf = async (server: Server, fields: object = { engines: { shell: { av
 t.test('a submission by profile becomes what it runs, with the versions it comes from', async (t) => {
   const server = await startServer(t)
   await withProfile(server)
-  const { status, body } = await submit(server, { promptVars: { what: 'it' }, overrides: { resources: { pidsMax: 64 } } })
+  const { status, body } = await submit(server, {
+    promptVars: { what: 'it' },
+    overrides: { resources: { pidsMax: 64 } },
+  })
   t.equal(status, 201)
   t.match(body, {
     timeoutMs: 60_000,
@@ -54,16 +57,27 @@ t.test('a submission by profile becomes what it runs, with the versions it comes
       prompt: 'echo it',
       resources: { pidsMax: 64, cpus: 2 },
       hooks: { pre: { script: 'echo pre', timeoutMs: 60_000 } },
-      pinned: { profile: 'p', profiles: [{ name: 'p', version: 1 }], templates: [], promptVars: { what: 'it', fixed: 1 } },
+      resolvedFrom: {
+        profile: 'p',
+        profiles: [{ name: 'p', version: 1 }],
+        templates: [],
+        promptVars: { what: 'it', fixed: 1 },
+      },
     },
   })
-  t.same(await server.record((body as CommandRecord).commandId).then(({ payload }) => payload), (body as CommandRecord).payload)
+  t.same(
+    await server.record((body as CommandRecord).commandId).then(({ payload }) => payload),
+    (body as CommandRecord).payload,
+  )
 })
 
 t.test('what does not fit is refused with its code and its place, and nothing is stored', async (t) => {
   const server = await startServer(t)
   await withProfile(server)
-  await server.call('POST', '/profiles', { name: 'codex', profile: { agent: { engine: 'codex' }, prompt: { text: 'x' } } })
+  await server.call('POST', '/profiles', {
+    name: 'codex',
+    profile: { agent: { engine: 'codex' }, prompt: { text: 'x' } },
+  })
   await server.call('POST', '/profiles', { name: 'bare', profile: { agent: { engine: 'shell' } } })
   const rows: [object, string, string[], object?][] = [
     [{ profile: 'no-such' }, 'PROFILE_NOT_FOUND', ['/payload/profile']],
@@ -90,9 +104,11 @@ t.test('what does not fit is refused with its code and its place, and nothing is
     [{}, 'INVALID_REQUEST', ['/timeoutMs'], { timeoutMs: 86_400_001 }],
     [{ overrides: { agent: { timeoutMs: 5 } } }, 'INVALID_REQUEST', ['/timeoutMs'], { timeoutMs: 5 }],
     [{ prompt: 'x' }, 'INVALID_REQUEST', ['/payload/prompt']],
-    [{ engine: 'shell', image: 'a', idleTimeoutMs: 100, resources: {} }, 'INVALID_REQUEST', [
-      ...['/payload/engine', '/payload/image', '/payload/idleTimeoutMs', '/payload/resources'],
-    ]],
+    [
+      { engine: 'shell', image: 'a', idleTimeoutMs: 100, resources: {} },
+      'INVALID_REQUEST',
+      [...['/payload/engine', '/payload/image', '/payload/idleTimeoutMs', '/payload/resources']],
+    ],
     [{ env: { JOB_EXIT_CODE: '0' } }, 'INVALID_REQUEST', ['/payload/env/JOB_EXIT_CODE']],
     [{ profile: 'codex' }, 'PROFILE_UNUSABLE', ['/agent/engine']],
     [{ profile: 'bare' }, 'INVALID_REQUEST', ['/payload/overrides/prompt']],
@@ -108,8 +124,12 @@ t.test('what does not fit is refused with its code and its place, and nothing is
     payload: { engine: 'shell', prompt: 'x', promptVars: {}, overrides: {} },
   })
   t.same(pathsOf(direct), ['/payload/promptVars', '/payload/overrides'])
-  for (const field of ['hooks', 'pinned', 'secrets', 'model'])
-    t.same(pathsOf(await submit(server, { [field]: {} })), [`/payload/${field}`], 'nobody can pin by hand')
+  for (const field of ['hooks', 'resolvedFrom', 'secrets', 'model'])
+    t.same(
+      pathsOf(await submit(server, { [field]: {} })),
+      [`/payload/${field}`],
+      'what comes of profiles comes of profiles',
+    )
   t.equal(await server.countCommands(), 0)
 })
 
@@ -140,7 +160,9 @@ t.test('no later change of a profile changes a command, and a replay answers the
   t.same((await server.record(commandId)).payload, payload)
   const again = await submit(server, {}, {}, headers)
   t.match(again, { status: 201, body: { commandId, payload: { prompt: 'echo all' } } })
-  t.match((await submit(server)).body, { payload: { prompt: 'echo changed', pinned: { profiles: [{ version: 2 }] } } })
+  t.match((await submit(server)).body, {
+    payload: { prompt: 'echo changed', resolvedFrom: { profiles: [{ version: 2 }] } },
+  })
   isApiError(t, await submit(server, { dryRun: true }, {}, headers), 'IDEMPOTENCY_KEY_REUSED')
 
   t.equal((await server.call('DELETE', '/profiles/p', undefined, { 'if-match': '*' })).status, 204)
@@ -150,7 +172,7 @@ t.test('no later change of a profile changes a command, and a replay answers the
   const { offers } = await sync()
   t.match(
     offers.find((offer) => offer.commandId === commandId),
-    { payload: { prompt: 'echo all', pinned: { profiles: [{ version: 1 }] } } },
+    { payload: { prompt: 'echo all', resolvedFrom: { profiles: [{ version: 1 }] } } },
   )
 })
 
@@ -179,7 +201,7 @@ t.test('a secret reaches the agent that runs it, and nobody else', async (t) => 
   const submission = { type: 'RUN_AGENT', payload: { profile: 'p', promptVars: { token: SECRET } } }
   const key = { 'idempotency-key': 'k' }
   const { commandId, payload } = (await seen('POST', '/commands', submission, key)).body as CommandRecord
-  t.match(payload, { prompt: 'echo all [secret]', pinned: { promptVars: { token: '[secret]' } } })
+  t.match(payload, { prompt: 'echo all [secret]', resolvedFrom: { promptVars: { token: '[secret]' } } })
   await seen('POST', '/commands', submission, key)
   t.equal((await seen('GET', '/commands/next?agentId=curl')).status, 204, 'the simple API is not handed it')
 
@@ -203,7 +225,9 @@ t.test('a secret reaches the agent that runs it, and nobody else', async (t) => 
   const { attemptId } = offer
   t.same((await old([{ attemptId, phase: 'accepted' }])).grants, [attemptId])
   await readAll()
-  await old([{ attemptId, phase: 'finished', outcome: { state: 'SUCCEEDED', result: {} }, outcomeSha256: 'a'.repeat(64) }])
+  await old([
+    { attemptId, phase: 'finished', outcome: { state: 'SUCCEEDED', result: {} }, outcomeSha256: 'a'.repeat(64) },
+  ])
   t.match(await server.record(commandId), { status: 'COMPLETED' })
   await readAll()
   for (const text of texts) t.notMatch(text, SECRET)
@@ -238,10 +262,14 @@ t.test('engines: who has which, and why not', async (t) => {
   t.match((await server.call('GET', '/engines')).body, [
     { available: false, agents: [{ agentId: 'box', available: false, reason: 'No Docker.' }] },
   ])
-  t.match((await server.call('GET', '/agents')).body, [{ engines: { shell: { available: false, reason: 'No Docker.' } } }])
+  t.match((await server.call('GET', '/agents')).body, [
+    { engines: { shell: { available: false, reason: 'No Docker.' } } },
+  ])
   await sync([], { engines: { shell: { available: true, reason: null } } })
   await sync()
-  t.match((await server.call('GET', '/engines')).body, [{ available: true, agents: [{ available: true, reason: null }] }])
+  t.match((await server.call('GET', '/engines')).body, [
+    { available: true, agents: [{ available: true, reason: null }] },
+  ])
   server.clock.nowMs += 60_000
   t.match((await server.call('GET', '/engines')).body, [{ available: false, agents: [] }])
 })

@@ -35,7 +35,10 @@ t.test('an engine that nobody can run is not available', async (t) => {
 })
 
 t.test('what a newer agent tells besides is left out, and a name is only a name', async (t) => {
-  const told = { shell: { available: true, reason: null, version: '9' }, constructor: { available: true, reason: null } }
+  const told = {
+    shell: { available: true, reason: null, version: '9' },
+    constructor: { available: true, reason: null },
+  }
   t.same(Object.entries(keptEngines(told)), [
     ['shell', { available: true, reason: null }],
     ['constructor', { available: true, reason: null }],

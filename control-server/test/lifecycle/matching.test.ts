@@ -49,12 +49,11 @@ t.test('an agent may take what it knows the type of, has every label of, and is 
 
 t.test('what needs an agent that knows profiles goes to none that does not tell of its engines', async (t) => {
   const plain = { engine: 'shell', prompt: 'true' }
-  const engineIn = (payload: object) =>
-    parseLane(lane({ type: 'RUN_AGENT', payload: payload as JsonValue })).engine
+  const engineIn = (payload: object) => parseLane(lane({ type: 'RUN_AGENT', payload: payload as JsonValue })).engine
   t.equal(engineIn(plain), null, 'as it always was')
   t.equal(engineIn({ ...plain, dryRun: false }), null)
   t.equal(engineIn({ ...plain, dryRun: true }), 'shell')
-  t.equal(engineIn({ ...plain, pinned: { profile: 'p' } }), 'shell')
+  t.equal(engineIn({ ...plain, resolvedFrom: { profile: 'p' } }), 'shell')
   t.equal(engineIn({ ...plain, engine: 'codex' }), 'codex')
   for (const odd of [null, 'text', 7, [], { engine: 7 }]) t.equal(engineIn(odd as object), null, JSON.stringify(odd))
 

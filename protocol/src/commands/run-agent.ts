@@ -68,7 +68,7 @@ export type Hook = { script: string; timeoutMs: number }
 type DocumentVersion = { name: string; version: number }
 
 /** Where a configuration comes from: what was true when the command was submitted, and stays so. */
-export type Pinned = {
+export type ResolvedFrom = {
   profile: string
   /** The profile and those it extends, the nearest first. */
   profiles: DocumentVersion[]
@@ -95,7 +95,7 @@ export type RunAgentPayload = {
   resources?: Partial<Resources>
   hooks?: Partial<Record<HookName, Hook>>
   dryRun?: boolean
-  pinned?: Pinned
+  resolvedFrom?: ResolvedFrom
   secrets?: RunAgentSecrets
 }
 

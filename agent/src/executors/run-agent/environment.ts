@@ -10,13 +10,16 @@ export const ENV_VALUE_BYTES_MAX = 8192
 type Attempt = { commandId: string; attempt: number }
 
 /** Empty for a command without a profile. */
-export function environment({ pinned, secrets }: RunAgentPayload, { commandId, attempt }: Attempt): [string, string][] {
-  if (pinned === undefined) return []
-  const variables = Object.entries({ ...pinned.promptVars, ...secrets?.promptVars })
+export function environment(
+  { resolvedFrom, secrets }: RunAgentPayload,
+  { commandId, attempt }: Attempt,
+): [string, string][] {
+  if (resolvedFrom === undefined) return []
+  const variables = Object.entries({ ...resolvedFrom.promptVars, ...secrets?.promptVars })
   return [
     ['JOB_COMMAND_ID', commandId],
     ['JOB_ATTEMPT', String(attempt)],
-    ['JOB_PROFILE', pinned.profile],
+    ['JOB_PROFILE', resolvedFrom.profile],
     ...variables
       .map(([name, value]): [string, string] => [
         `VAR_${name}`,

@@ -94,8 +94,7 @@ export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): 
   if (first) entries.push({ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) })
   if (env !== null) entries.push({ path: 'env', mode: 0o444, uid: ROOT, content: Buffer.from(env) })
   for (const path of folders) entries.push({ path, mode: 0o755, uid: ROOT, content: null })
-  for (const { path, script } of scripts)
-    entries.push({ path, mode: 0o644, uid: ROOT, content: Buffer.from(script) })
+  for (const { path, script } of scripts) entries.push({ path, mode: 0o644, uid: ROOT, content: Buffer.from(script) })
   for (const { path, content, contentBase64 = '', mode = '0644' } of files)
     entries.push({
       path: `files/${path}`,

@@ -403,11 +403,7 @@ function prepare(
 }
 
 /** Nothing is made and nothing logged, so that a later life answers the same again. */
-async function dryRun(
-  options: RunAgentOptions,
-  work: Work<RunAgentPayload>,
-  signal: AbortSignal,
-): Promise<Ending> {
+async function dryRun(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal): Promise<Ending> {
   const prepared = prepare(options, work)
   if ('code' in prepared) return failed(prepared)
   const { made, image } = prepared
@@ -428,8 +424,7 @@ async function dryRun(
 
 const nothing = createCapture(2)
 
-const withResult = (failure: Failed, result: RunAgentResult): Ending =>
-  Object.assign(failed(failure), { result })
+const withResult = (failure: Failed, result: RunAgentResult): Ending => Object.assign(failed(failure), { result })
 
 /** Whoever else may begin when the lease is over does not wait for a grace. */
 const graceMsOf = (cause: StopCause): number => {

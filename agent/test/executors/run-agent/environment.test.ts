@@ -3,15 +3,20 @@ import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import t from 'tap'
 import { classify } from '../../../src/executors/run-agent/classify.ts'
-import { ENV_VALUE_BYTES_MAX, environment, environmentFile, masked } from '../../../src/executors/run-agent/environment.ts'
+import {
+  ENV_VALUE_BYTES_MAX,
+  environment,
+  environmentFile,
+  masked,
+} from '../../../src/executors/run-agent/environment.ts'
 import { endedFrom, HOOK_FAILED_EXIT_CODE } from '../../../src/executors/run-agent/hooks.ts'
 import { entryScript } from '../../../src/executors/run-agent/input.ts'
 
 const ATTEMPT = { commandId: 'c', attempt: 2 }
 const payload = { engine: 'shell' as const, prompt: 'p' }
-const pinned = { profile: 'p', profiles: [], templates: [], promptVars: {} }
+const resolvedFrom = { profile: 'p', profiles: [], templates: [], promptVars: {} }
 
-t.test('every text survives the shell that reads it', async (t) => {
+t.test('every text survives the shell that reads it', async () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 40 }).map((each) => each.replaceAll('\0', ''))
   fc.assert(
     fc.property(fc.array(text, { minLength: 1, maxLength: 5 }), (values) => {
@@ -33,16 +38,22 @@ t.test('the environment of a command without a profile is its own', async (t) =>
 t.test('a variable is there by its name, a secret in the place of its mask, too long a value not at all', async (t) => {
   const long = 'ü'.repeat(ENV_VALUE_BYTES_MAX / 2)
   const promptVars = { a: 1, b: false, list: ['x', 'y'], token: '[secret]', fits: long, not: `${long}x` }
-  t.same(environment({ ...payload, pinned: { ...pinned, promptVars }, secrets: { promptVars: { token: 't' } } }, ATTEMPT), [
-    ['JOB_COMMAND_ID', 'c'],
-    ['JOB_ATTEMPT', '2'],
-    ['JOB_PROFILE', 'p'],
-    ['VAR_a', '1'],
-    ['VAR_b', 'false'],
-    ['VAR_list', 'x\ny'],
-    ['VAR_token', 't'],
-    ['VAR_fits', long],
-  ])
+  t.same(
+    environment(
+      { ...payload, resolvedFrom: { ...resolvedFrom, promptVars }, secrets: { promptVars: { token: 't' } } },
+      ATTEMPT,
+    ),
+    [
+      ['JOB_COMMAND_ID', 'c'],
+      ['JOB_ATTEMPT', '2'],
+      ['JOB_PROFILE', 'p'],
+      ['VAR_a', '1'],
+      ['VAR_b', 'false'],
+      ['VAR_list', 'x\ny'],
+      ['VAR_token', 't'],
+      ['VAR_fits', long],
+    ],
+  )
 })
 
 t.test('masks: longer secrets first, short ones never', async (t) => {
@@ -68,11 +79,16 @@ t.test('the last words are read only where they are whole', async (t) => {
     engine: 3,
   })
   t.same(endedFrom('agent-executor: ended'), { hooks: [], engine: null })
-  for (const words of ['', 'agent-executor: ended pre=', 'agent-executor: ended pre=0 x', 'said: agent-executor: ended'])
+  for (const words of [
+    '',
+    'agent-executor: ended pre=',
+    'agent-executor: ended pre=0 x',
+    'said: agent-executor: ended',
+  ])
     t.equal(endedFrom(words), null, words)
 })
 
-t.test('whatever a prompt says last, exit code 0 alone is success and only hooks can fail as hooks', async (t) => {
+t.test('whatever a prompt says last, exit code 0 alone is success and only hooks can fail as hooks', async () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 255 }),

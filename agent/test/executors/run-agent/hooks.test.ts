@@ -6,14 +6,16 @@ import { needsDocker } from '../../docker/fixtures/real-docker.ts'
 import { agentWithDocker, logsOf, resultOf, until } from './fixtures/attempts.ts'
 
 const TELL = 'echo "$JOB_HOOK attempt=$JOB_ATTEMPT code=$JOB_EXIT_CODE reason=$JOB_REASON"'
-const all = (change: Record<string, string> = {}, timeoutMs = 20_000): RunAgentPayload['hooks'] =>
+const all = (change: Record<string, string> = {}, timeoutMs = 20_000): NonNullable<RunAgentPayload['hooks']> =>
   Object.fromEntries(HOOK_NAMES.map((name) => [name, { script: change[name] ?? TELL, timeoutMs }]))
-const PINNED = { profile: 'p', profiles: [{ name: 'p', version: 1 }], templates: [], promptVars: {} }
+const RESOLVED_FROM = { profile: 'p', profiles: [{ name: 'p', version: 1 }], templates: [], promptVars: {} }
 /** Without the lines between. */
-const said = (text: string): string[] => text.split('\n').filter((line) => line !== '' && !line.startsWith('agent-exec'))
+const said = (text: string): string[] =>
+  text.split('\n').filter((line) => line !== '' && !line.startsWith('agent-exec'))
 
 t.test('hooks run around the engine, each knowing how it stands', needsDocker, async (t) => {
-  const begun = (prompt: string, hooks = all()) => agentWithDocker(t).begin({ prompt, hooks, pinned: PINNED }).outcome
+  const begun = (prompt: string, hooks = all()) =>
+    agentWithDocker(t).begin({ prompt, hooks, resolvedFrom: RESOLVED_FROM }).outcome
   const good = await begun('echo engine "[$JOB_EXIT_CODE]"; cat hooks 2>/dev/null; echo err >&2')
   t.match(good, { state: 'SUCCEEDED', result: { exitCode: 0, reason: 'exited' } })
   t.same(said(resultOf(good).stdout.text), [
@@ -47,33 +49,50 @@ t.test('a hook that fails is named, and what comes after it is decided by that',
     ['post', { post: 'exit 4' }, 'The hook post ended with exit code 4.', ['pre', 'post', 'onFailure', 'always']],
     ['always', { always: 'kill -KILL $$' }, 'The hook always ended with exit code 137.', ['pre', 'post', 'always']],
     ['pre', { pre: 'if then' }, 'The hook pre ended with exit code 2.', ['pre', 'onFailure', 'always']],
-    ['pre', { pre: 'exit 3', onFailure: 'exit 5', always: 'exit 6' }, 'The hook pre ended with exit code 3.', [
-      ...['pre', 'onFailure', 'always'],
-    ]],
+    [
+      'pre',
+      { pre: 'exit 3', onFailure: 'exit 5', always: 'exit 6' },
+      'The hook pre ended with exit code 3.',
+      [...['pre', 'onFailure', 'always']],
+    ],
   ]
   for (const [hook, change, message, ran] of rows) {
-    const outcome = await agentWithDocker(t).begin({ prompt: 'echo ENGINE', hooks: all(change), pinned: PINNED }).outcome
+    const outcome = await agentWithDocker(t).begin({
+      prompt: 'echo ENGINE',
+      hooks: all(change),
+      resolvedFrom: RESOLVED_FROM,
+    }).outcome
     t.match(outcome, { state: 'FAILED', error: { code: 'HOOK_FAILED', message, retryable: false, details: { hook } } })
-    t.same(resultOf(outcome).hooks?.map((each) => each.hook), ran)
+    t.same(
+      resultOf(outcome).hooks?.map((each) => each.hook),
+      ran,
+    )
     t.equal(resultOf(outcome).stdout.text.includes('ENGINE'), hook !== 'pre', 'without pre, no engine')
   }
-  const both = await agentWithDocker(t).begin({ prompt: 'exit 9', hooks: all({ always: 'exit 6' }), pinned: PINNED }).outcome
+  const both = await agentWithDocker(t).begin({
+    prompt: 'exit 9',
+    hooks: all({ always: 'exit 6' }),
+    resolvedFrom: RESOLVED_FROM,
+  }).outcome
   t.match(both, { error: { code: 'EXIT_NONZERO' }, result: { exitCode: 9 } }, 'the engine came first')
 })
 
 t.test('a hook that takes too long is ended with what it has begun, and the rest goes on', needsDocker, async (t) => {
   const hooks = all({ post: "trap '' TERM; sleep 500 & sleep 500; echo never" }, 700)
   const beganMs = performance.now()
-  const outcome = await agentWithDocker(t).begin({ prompt: 'echo engine', hooks, pinned: PINNED }).outcome
+  const outcome = await agentWithDocker(t).begin({ prompt: 'echo engine', hooks, resolvedFrom: RESOLVED_FROM }).outcome
   t.match(outcome, { error: { code: 'HOOK_FAILED', message: /post took longer/, details: { hook: 'post' } } })
   t.ok(performance.now() - beganMs < 30_000)
-  t.same(resultOf(outcome).hooks?.map(({ exitCode }) => exitCode), [0, null, 0, 0])
+  t.same(
+    resultOf(outcome).hooks?.map(({ exitCode }) => exitCode),
+    [0, null, 0, 0],
+  )
   t.match(resultOf(outcome).stdout.text, /onFailure attempt=1 code=0 reason=hookFailed/)
 })
 
 t.test('stopped, the engine ends and the last hooks run as long as the grace lasts', needsDocker, async (t) => {
   const agent = agentWithDocker(t)
-  const running = agent.begin({ prompt: 'echo begun; sleep 1000', hooks: all(), pinned: PINNED })
+  const running = agent.begin({ prompt: 'echo begun; sleep 1000', hooks: all(), resolvedFrom: RESOLVED_FROM })
   await until('it runs', async () => (await agent.containers())[0]?.State === 'running')
   await new Promise((resolve) => setTimeout(resolve, 1500))
   running.stop({ type: 'cancel', reason: 'enough', graceMs: 8000 })
@@ -83,7 +102,11 @@ t.test('stopped, the engine ends and the last hooks run as long as the grace las
   t.notMatch(resultOf(outcome).stdout.text, /post attempt/)
 
   const late = agentWithDocker(t)
-  const stuck = late.begin({ prompt: 'true', hooks: all({ always: "trap '' TERM; while :; do sleep 0.2; done" }), pinned: PINNED })
+  const stuck = late.begin({
+    prompt: 'true',
+    hooks: all({ always: "trap '' TERM; while :; do sleep 0.2; done" }),
+    resolvedFrom: RESOLVED_FROM,
+  })
   await until('it runs', async () => (await late.containers())[0]?.State === 'running')
   await new Promise((resolve) => setTimeout(resolve, 1000))
   stuck.stop({ type: 'cancel', reason: 'enough', graceMs: 300 })
@@ -92,7 +115,9 @@ t.test('stopped, the engine ends and the last hooks run as long as the grace las
 
 t.test('a second start runs no hook either', needsDocker, async (t) => {
   const agent = agentWithDocker(t)
-  t.match(await agent.begin({ prompt: 'echo effect', hooks: all(), pinned: PINNED }).outcome, { state: 'SUCCEEDED' })
+  t.match(await agent.begin({ prompt: 'echo effect', hooks: all(), resolvedFrom: RESOLVED_FROM }).outcome, {
+    state: 'SUCCEEDED',
+  })
   await agent.container().start()
   await agent.container().wait()
   const { Id } = await agent.container().inspect()
@@ -108,7 +133,10 @@ t.test('variables and secrets are in the environment, and secrets nowhere else',
     prompt: 'echo hidden [secret]',
     env: { OPEN: 'yes' },
     hooks: { pre: { script: 'echo "pre ${#VAR_token} $VAR_list|$OPEN|$JOB_PROFILE"', timeoutMs: 9000 } },
-    pinned: { ...PINNED, promptVars: { token: '[secret]', list: ['a', "b's"], yes: true, long: 'x'.repeat(9000) } },
+    resolvedFrom: {
+      ...RESOLVED_FROM,
+      promptVars: { token: '[secret]', list: ['a', "b's"], yes: true, long: 'x'.repeat(9000) },
+    },
     secrets: {
       prompt: `printf %s "$VAR_token" | od -An -c | head -1; echo "\${VAR_long-none} $VAR_yes"; echo "$VAR_token"`,
       promptVars: { token: secret },
@@ -132,9 +160,12 @@ t.test('a dry run makes nothing and says everything, also the second time', need
     prompt: 'echo [secret]',
     dryRun: true,
     env: { OPEN: 'value-of-open' },
-    files: [{ path: 'a', content: 'ü' }, { path: 'b', contentBase64: 'AAA=', mode: '0755' as const }],
+    files: [
+      { path: 'a', content: 'ü' },
+      { path: 'b', contentBase64: 'AAA=', mode: '0755' as const },
+    ],
     hooks: { pre: { script: 'true', timeoutMs: 1500 } },
-    pinned: { ...PINNED, promptVars: { token: '[secret]' } },
+    resolvedFrom: { ...RESOLVED_FROM, promptVars: { token: '[secret]' } },
     secrets: { prompt: 'echo hunter2', promptVars: { token: 'hunter2' } },
   }
   const first = await agent.begin(payload).outcome

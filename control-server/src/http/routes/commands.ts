@@ -18,13 +18,13 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
-import { commandOf, type Pin, submissionProblems } from '../../lifecycle/submission.ts'
+import { commandOf, type ProfileRun, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
 import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
-import { pinnedRun } from '../profile-request.ts'
+import { profileRun } from '../profile-request.ts'
 
 export const CommandIdParams = Type.Object({ commandId: Id })
 
@@ -95,8 +95,8 @@ export function commandRoutes(app: App, context: Context): void {
 
   const commandFor = async (submission: Submission, now: number): Promise<Command> => {
     const named = profileNamed(submission)
-    const pin: Pin | null = named && (await pinnedRun(context, named, submission.timeoutMs))
-    return commandOf(submission, newId(), now, pin)
+    const run: ProfileRun | null = named && (await profileRun(context, named, submission.timeoutMs))
+    return commandOf(submission, newId(), now, run)
   }
 
   app.post(

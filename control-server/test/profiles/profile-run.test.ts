@@ -2,7 +2,7 @@
 import type { Profile, RunAgentSubmission } from '@agent-executor/protocol'
 import fc from 'fast-check'
 import t from 'tap'
-import { pinOf, runRefusal } from '../../src/profiles/pin.ts'
+import { profileRunOf, runRefusal } from '../../src/profiles/profile-run.ts'
 import { type Resolved, resolve } from '../../src/profiles/resolve.ts'
 import { documentsOf, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
 
@@ -16,12 +16,12 @@ const resolved = (profile: Profile, request = requestOf()): Resolved => {
   if (!answer.ok) throw new Error(JSON.stringify(answer.refusal))
   return answer.resolved
 }
-const pinned = (of: Resolved, submission: RunAgentSubmission = {}) =>
-  pinOf({ profile: 'own', ...submission }, of, { shown: 'shown', real: 'shown' })
+const runOf = (of: Resolved, submission: RunAgentSubmission = {}) =>
+  profileRunOf({ profile: 'own', ...submission }, of, { shown: 'shown', real: 'shown' })
 
 t.test('every value is in the payload, and the versions it comes from', async (t) => {
   const hook = { script: 'true' }
-  const { payload, secrets, timeoutMs } = pinned(
+  const { payload, secrets, timeoutMs } = runOf(
     resolved({
       agent: { image: 'i:1', idleTimeoutMs: 5 },
       resources: { cpus: 0.5, tmpBytes: 2_097_152 },
@@ -39,7 +39,7 @@ t.test('every value is in the payload, and the versions it comes from', async (t
     resources: { memoryBytes: 2_147_483_648, cpus: 0.5, pidsMax: 512, workspaceBytes: 2_097_152 },
     hooks: { pre: { script: 'x', timeoutMs: 7 }, always: { script: 'true', timeoutMs: 60_000 } },
     dryRun: true,
-    pinned: {
+    resolvedFrom: {
       profile: 'own',
       profiles: [
         { name: 'own', version: 2 },
@@ -51,7 +51,11 @@ t.test('every value is in the payload, and the versions it comes from', async (t
   })
   t.equal(secrets, null)
   t.equal(timeoutMs, 60_000)
-  t.same(pinned(resolved({ prompt: { text: 'x' } })).payload.pinned?.templates, [], 'an own text hides the template')
+  t.same(
+    runOf(resolved({ prompt: { text: 'x' } })).payload.resolvedFrom?.templates,
+    [],
+    'an own text hides the template',
+  )
 })
 
 t.test('what the engine has no use for is refused, where it was said', async (t) => {
@@ -86,19 +90,22 @@ t.test('a prompt there has to be, and no variable has a NUL', async (t) => {
     })
 })
 
-t.test('whatever a secret is, the payload does not have it and the secrets do', async (t) => {
+t.test('whatever a secret is, the payload does not have it and the secrets do', async () => {
   fc.assert(
     fc.property(fc.uuid(), fc.string({ minLength: 1 }), fc.boolean(), (secret, open, isInPrompt) => {
-      const variables: NonNullable<Profile['prompt']>['variables'] = { token: { type: 'secret' }, open: { type: 'string' } }
+      const variables: NonNullable<Profile['prompt']>['variables'] = {
+        token: { type: 'secret' },
+        open: { type: 'string' },
+      }
       const of = resolved(
         { prompt: { text: 'x', variables } },
         requestOf({ variables: { token: secret, open: open.replaceAll('\0', '') } }),
       )
       const real = isInPrompt ? `with ${secret}` : 'without'
       const prompt = { shown: isInPrompt ? 'with [secret]' : 'without', real }
-      const { payload, secrets } = pinOf({ profile: 'own' }, of, prompt)
+      const { payload, secrets } = profileRunOf({ profile: 'own' }, of, prompt)
       if (JSON.stringify(payload).includes(secret)) return false
-      if (payload.pinned?.promptVars.token !== '[secret]') return false
+      if (payload.resolvedFrom?.promptVars.token !== '[secret]') return false
       return secrets?.promptVars.token === secret && secrets.prompt === (isInPrompt ? real : undefined)
     }),
   )

@@ -11,7 +11,7 @@ import {
   HOOK_NAMES,
   type Hook,
   type HookName,
-  type Pinned,
+  type ResolvedFrom,
   type RunAgentPayload,
   type RunAgentSecrets,
   type RunAgentSubmission,
@@ -64,7 +64,7 @@ function promptProblems({ prompt, variables }: Resolved): Problem[] {
 export type Prompt = { shown: string; real: string }
 
 /** What `runRefusal` has let pass, as the agent gets it. */
-export function pinOf(
+export function profileRunOf(
   { profile, env, files, dryRun }: RunAgentSubmission,
   resolved: Resolved,
   prompt: Prompt,
@@ -89,7 +89,7 @@ export function pinOf(
     },
     ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(dryRun === true ? { dryRun } : {}),
-    pinned: {
+    resolvedFrom: {
       profile: profile as string,
       profiles: resolved.chain.map(({ name, version }) => ({ name, version })),
       templates: [...resolved.templates],
@@ -112,9 +112,9 @@ const hooksOf = (fields: Resolved['fields']): Partial<Record<HookName, Hook>> =>
     }),
   )
 
-const shownVariables = (variables: Resolved['variables']): Pinned['promptVars'] =>
+const shownVariables = (variables: Resolved['variables']): ResolvedFrom['promptVars'] =>
   Object.fromEntries(
-    [...variables].flatMap(([name, { variable, value }]): [string, Pinned['promptVars'][string]][] =>
+    [...variables].flatMap(([name, { variable, value }]): [string, ResolvedFrom['promptVars'][string]][] =>
       value === undefined ? [] : [[name, variable.type === 'secret' ? SECRET_SHOWN : value]],
     ),
   )
