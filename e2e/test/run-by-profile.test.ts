@@ -10,7 +10,12 @@ const PROFILE = {
   agent: { engine: 'shell' },
   resources: LIMITS,
   prompt: {
-    text: 'echo "engine {{ what }} ${{ \'{#\' }}VAR_token}"\n{% if token %}# {{ token }}{% endif %}\nsleep 1\nexit {{ code }}',
+    text: [
+      `printf 'engine %s %s\\n' '{{ what }}' "$(printf %s "$VAR_token" | wc -c)"`,
+      '{% if token %}# {{ token }}{% endif %}',
+      'sleep 1',
+      'exit {{ code }}',
+    ].join('\n'),
     variables: {
       what: { type: 'string', required: true },
       code: { type: 'integer', default: 0 },
@@ -51,7 +56,7 @@ const byProfile = (promptVars: Json, more: Json = {}): Json => ({
   payload: { profile: 'mine', promptVars, ...more },
 })
 const said = (command: { result: Json | null }): string[] =>
-  (command.result?.stdout as { text: string }).text
+  ((command.result as Json).stdout as { text: string }).text
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('agent-executor:'))
 
@@ -140,7 +145,7 @@ t.test('a dry run runs nothing, also across a crash', needsDocker, async (t) => 
         script: /hook always/,
       },
     })
-    t.ok((command.result?.env as string[]).includes('VAR_token'))
+    t.ok(((command.result as Json).env as string[]).includes('VAR_token'))
     t.notOk(JSON.stringify(command).includes('hunter2'))
     await again.kill()
   }

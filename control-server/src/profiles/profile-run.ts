@@ -70,22 +70,22 @@ export function profileRunOf(
   prompt: Prompt,
 ): { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number } {
   const { fields } = resolved
-  const valueOf = (path: FieldPath) => fields.get(path)?.value
-  const image = valueOf('agent.image') as string | undefined
+  const said = (path: FieldPath) => fields.get(path)?.value
+  const image = said('agent.image') as string | undefined
   const hooks = hooksOf(fields)
   const promptVars = secretValues(resolved.variables)
   const payload: RunAgentPayload = {
-    engine: valueOf('agent.engine') as EngineName,
+    engine: said('agent.engine') as EngineName,
     prompt: prompt.shown,
     ...(image === undefined ? {} : { image }),
     ...(env === undefined ? {} : { env }),
     ...(files === undefined ? {} : { files }),
-    idleTimeoutMs: valueOf('agent.idleTimeoutMs') as number,
+    idleTimeoutMs: said('agent.idleTimeoutMs') as number,
     resources: {
-      memoryBytes: valueOf('resources.memoryBytes') as number,
-      cpus: valueOf('resources.cpus') as number,
-      pidsMax: valueOf('resources.pidsMax') as number,
-      workspaceBytes: valueOf('resources.tmpBytes') as number,
+      memoryBytes: said('resources.memoryBytes') as number,
+      cpus: said('resources.cpus') as number,
+      pidsMax: said('resources.pidsMax') as number,
+      workspaceBytes: said('resources.tmpBytes') as number,
     },
     ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(dryRun === true ? { dryRun } : {}),
@@ -100,7 +100,7 @@ export function profileRunOf(
     Object.keys(promptVars).length === 0
       ? null
       : { promptVars, ...(prompt.real === prompt.shown ? {} : { prompt: prompt.real }) }
-  return { payload, secrets, timeoutMs: valueOf('agent.timeoutMs') as number }
+  return { payload, secrets, timeoutMs: said('agent.timeoutMs') as number }
 }
 
 const hooksOf = (fields: Resolved['fields']): Partial<Record<HookName, Hook>> =>

@@ -24,7 +24,7 @@ export const SUPERVISOR = [
   'why() {',
   '  if [ -n "$stopped" ]; then JOB_REASON=stopped',
   '  elif [ -n "$failed" ]; then JOB_REASON=hookFailed',
-  '  elif [ "${engine:-0}" -gt 128 ]; then JOB_REASON=signal',
+  '  elif [ -n "$engine" ] && [ "$engine" -gt 128 ]; then JOB_REASON=signal',
   '  else JOB_REASON=exited; fi',
   '}',
   'late_after() {',

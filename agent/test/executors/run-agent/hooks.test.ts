@@ -132,7 +132,7 @@ t.test('variables and secrets are in the environment, and secrets nowhere else',
   const outcome = await agent.begin({
     prompt: 'echo hidden [secret]',
     env: { OPEN: 'yes' },
-    hooks: { pre: { script: 'echo "pre ${#VAR_token} $VAR_list|$OPEN|$JOB_PROFILE"', timeoutMs: 9000 } },
+    hooks: { pre: { script: `echo "pre \${#VAR_token} $VAR_list|$OPEN|$JOB_PROFILE"`, timeoutMs: 9000 } },
     resolvedFrom: {
       ...RESOLVED_FROM,
       promptVars: { token: '[secret]', list: ['a', "b's"], yes: true, long: 'x'.repeat(9000) },
