@@ -13,7 +13,8 @@ export const SUPERVISOR = [
   'engine= failed= stopped= late= woken= ended= child= target=',
   'JOB_EXIT_CODE= JOB_REASON= JOB_HOOK=; export JOB_EXIT_CODE JOB_REASON JOB_HOOK',
   'apart=; if command -v setsid >/dev/null 2>&1; then apart=setsid; fi',
-  `trap 'stopped=1 woken=1; if [ -n "$child" ]; then kill -s TERM -- "$target" 2>/dev/null; fi' TERM`,
+  'forward() { if [ -n "$stopped" ] && [ -n "$child" ]; then kill -s TERM -- "$target" 2>/dev/null; fi; }',
+  `trap 'stopped=1 woken=1; forward' TERM`,
   `trap 'late=1 woken=1' USR1`,
   // A signal ends the first `wait`, and the child may go on; 127 is that of a child that has been waited for.
   'await() {',
@@ -32,7 +33,8 @@ export const SUPERVISOR = [
   '}',
   'hook() {',
   '  JOB_HOOK=$1 late= woken=',
-  '  echo "agent-executor: hook $1"; echo "agent-executor: hook $1" >&2',
+  // On a line of their own, whatever was written before.
+  `  printf '\\nagent-executor: hook %s\\n' "$1"; printf '\\nagent-executor: hook %s\\n' "$1" >&2`,
   '  $apart /bin/sh /input/hooks/$1 </dev/null &',
   '  child=$! target=$!; if [ -n "$apart" ]; then target=-$child; fi',
   '  late_after "$2" </dev/null >/dev/null 2>&1 &',

@@ -127,7 +127,7 @@ t.test('a second start runs no hook either', needsDocker, async (t) => {
 })
 
 t.test('variables and secrets are in the environment, and secrets nowhere else', needsDocker, async (t) => {
-  const secret = `it's "a $secret"\n\`with\` \\lines`
+  const secret = `it's "xyzzy42 $secret"\n\`with\` \\lines`
   const agent = agentWithDocker(t)
   const outcome = await agent.begin({
     prompt: 'echo hidden [secret]',
@@ -148,10 +148,10 @@ t.test('variables and secrets are in the environment, and secrets nowhere else',
   t.match(stdout.text, /i {3}t {3}' {3}s/)
   t.match(stdout.text, /none true\n\[secret\]\n$/, 'what a prompt prints of it is masked')
   const inspected = JSON.stringify(await agent.container().inspect())
-  t.notMatch(inspected, secret.slice(0, 8))
+  t.notMatch(inspected, 'xyzzy42')
   t.notMatch(inspected, 'VAR_token')
   t.match(inspected, 'OPEN=yes')
-  t.notMatch(JSON.stringify([outcome, agent.warned]), secret.slice(0, 8))
+  t.notMatch(JSON.stringify([outcome, agent.warned]), 'xyzzy42')
 })
 
 t.test('a dry run makes nothing and says everything, also the second time', needsDocker, async (t) => {

@@ -84,7 +84,8 @@ export function agentRoutes(app: App, context: Context): void {
           agentId,
           ask: [...new Set(sync.held.map((item) => parseAttemptId(item.attemptId).commandId))],
           want,
-          mayTake: (lane, agent) => agent !== null && mayTake(agent, lane),
+          // As it is with this sync.
+          mayTake: (lane, agent) => agent !== null && mayTake({ ...agent, ...toldIn(sync) }, lane),
           nowMs: now,
         },
         (turn) => {
@@ -182,6 +183,8 @@ export function agentRoutes(app: App, context: Context): void {
     },
   )
 }
+
+const toldIn = ({ engines }: SyncRequest) => (engines === undefined ? {} : { engines })
 
 const withKeptOutcomes = (sync: SyncRequest, bytesMax: number): SyncRequest => ({
   ...sync,
