@@ -161,7 +161,7 @@ t.test('who has the engine is told, and why not', async (t) => {
     const [shell] = (await api.call('GET', '/engines')).body as unknown as {
       agents: { agentId: string; reason: string }[]
     }[]
-    return shell?.agents.some((each) => each.agentId === agentId && /does not answer/.test(each.reason)) ?? false
+    return shell?.agents.some((each) => each.agentId === agentId && /ENOENT/.test(each.reason)) ?? false
   })
   const [record] = (await api.call('GET', '/agents')).body as unknown as Json[]
   t.match(record, { engines: { shell: { available: false, reason: /ENOENT/ } } })

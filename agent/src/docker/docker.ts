@@ -161,7 +161,7 @@ export function createDocker(options: {
     /** Whether it has the image, by any name of it. */
     async hasImage(image: string): Promise<boolean> {
       return unless([NOT_FOUND], () =>
-        call('image', CALL_MS, (api, abortSignal) => api.getImage(image).inspect({ abortSignal } as never)),
+        call('image', CALL_MS, (api, abortSignal) => api.getImage(image).inspect({ abortSignal } as object)),
       )
     },
 

@@ -61,7 +61,7 @@ function promptProblems({ prompt, variables }: Resolved): Problem[] {
 }
 
 /** The rendered prompt, once as everybody may read it and once as it is. */
-export type Prompt = { shown: string; real: string }
+type Prompt = { shown: string; real: string }
 
 /** What `runRefusal` has let pass, as the agent gets it. */
 export function profileRunOf(

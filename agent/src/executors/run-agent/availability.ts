@@ -1,7 +1,7 @@
 /** Whether this agent can run an engine now, and why not. Pure. */
 import type { EngineAvailability } from '@agent-executor/protocol'
 
-export type Machine = {
+type Machine = {
   slots: number
   docker: { up: boolean; reason: string }
   image: string

@@ -47,12 +47,12 @@ export const SUPERVISOR = [
   '}',
 ] as const
 
-export type Ended = { hooks: HookEnd[]; engine: number | null }
+type Ended = { hooks: HookEnd[]; engine: number | null }
 
 /** What the supervisor said last, from the end of standard error; null where it did not get to it. */
 export function endedFrom(lastWords: string): Ended | null {
-  const line = lastWords.trimEnd().split('\n').at(-1) ?? ''
-  const said = /^agent-executor: ended((?: [A-Za-z]+=(?:\d{1,3}|late))*)$/.exec(line)?.[1]
+  // What the engine has left running may write after it.
+  const said = [...lastWords.matchAll(ENDED)].at(-1)?.[1]
   if (said === undefined) return null
   const ends = said
     .split(' ')
@@ -65,5 +65,7 @@ export function endedFrom(lastWords: string): Ended | null {
     engine: ends.flatMap(([name, code]) => (name === 'engine' ? [Number(code)] : []))[0] ?? null,
   }
 }
+
+const ENDED = /^agent-executor: ended((?: [A-Za-z]+=(?:\d{1,3}|late))*)$/gm
 
 const isHook = (name: string): name is HookName => (HOOK_NAMES as readonly string[]).includes(name)

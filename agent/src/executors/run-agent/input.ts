@@ -77,7 +77,7 @@ function supervised(command: string, hooks: Hooks): string[] {
 
 const ROOT = 0
 
-export type Input = {
+type Input = {
   prompt: string
   files: readonly RunAgentFile[]
   hooks: Hooks

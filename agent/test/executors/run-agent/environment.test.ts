@@ -79,6 +79,7 @@ t.test('the last words are read only where they are whole', async (t) => {
     engine: 3,
   })
   t.same(endedFrom('agent-executor: ended'), { hooks: [], engine: null })
+  t.match(endedFrom('agent-executor: ended engine=1\nlate words of a child'), { engine: 1 })
   for (const words of [
     '',
     'agent-executor: ended pre=',
