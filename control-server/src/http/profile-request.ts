@@ -108,6 +108,7 @@ async function realPrompt({ renderer }: Context, { prompt, variables }: Resolved
 
 const promptFault = (prompt: string): string | null => {
   if (prompt === '') return 'make an empty prompt'
+  if (prompt.includes('\0')) return 'make a prompt with NUL'
   return prompt.length > RUN_AGENT_PROMPT_CHARACTERS_MAX
     ? `make a prompt of more than ${RUN_AGENT_PROMPT_CHARACTERS_MAX} characters`
     : null
