@@ -155,7 +155,7 @@ t.test('no later change of a profile changes a command, and a replay answers the
   const headers = { 'idempotency-key': 'once' }
   const first = await submit(server, {}, {}, headers)
   const { commandId, payload } = first.body as CommandRecord
-  const changed = { ...PROFILE, prompt: { text: 'echo changed' } }
+  const changed = { ...PROFILE, prompt: { ...PROFILE.prompt, text: 'echo changed' } }
   t.equal((await server.call('PUT', '/profiles/p', { profile: changed }, { 'if-match': '*' })).status, 200)
   t.same((await server.record(commandId)).payload, payload)
   const again = await submit(server, {}, {}, headers)
