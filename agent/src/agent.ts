@@ -85,6 +85,7 @@ export function createAgent(options: AgentOptions) {
     types: [...executors.keys()],
     afterCrash: (type) => executors.get(type)?.afterCrash ?? 'interrupted',
     ready: (type) => executors.get(type)?.ready?.() ?? true,
+    engines: () => Object.assign({}, ...options.executors.map((executor) => executor.engines?.())),
     // With a full disk offers are declined too, or each would come again with every answer and fail the same way.
     mode: () => (mode === 'ready' && leaseClockMs() < diskFullUntilMs ? 'paused' : mode),
     work: {

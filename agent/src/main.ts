@@ -130,7 +130,7 @@ const logHalfBytes = Math.floor(settings.logStreamBytesMax / 2)
 const spooled = createTrigger()
 const spools = await openSpools({
   dir: join(dataDir, 'logs'),
-  limits: { headBytesMax: logHalfBytes, tailBytesMax: logHalfBytes, secrets },
+  limits: { headBytesMax: logHalfBytes, tailBytesMax: logHalfBytes },
   onCommitted: spooled.ring,
   warn: (facts, message) => logger.warn(facts, message),
 })
@@ -163,6 +163,8 @@ const runAgent = createRunAgentExecutor({
     pidsMax: settings.runAgentPidsMaxLimit,
     workspaceBytes: settings.runAgentWorkspaceBytesLimit,
   },
+  slots: settings.maxConcurrentAgents,
+  changed: () => agent.readyChanged(),
   crashPoint: crashPoints.at,
   warn: (facts, message) => logger.warn(facts, message),
 })

@@ -7,6 +7,7 @@
  * what the journal throws; what was to come after the failed commit has not happened then.
  */
 import {
+  type EngineAvailabilities,
   type Offer,
   type Outcome,
   PROTOCOL,
@@ -48,6 +49,8 @@ export type SessionOptions = {
   afterCrash: (type: string) => 'resume' | 'adopt' | 'interrupted'
   /** Whether an attempt of the type could begin now. */
   ready: (type: string) => boolean
+  /** What RUN_AGENT can run here, and why not. */
+  engines: () => EngineAvailabilities
   labels: readonly string[]
   slots: Readonly<Record<string, number>>
   version: string
@@ -89,6 +92,8 @@ export function createSession(options: SessionOptions) {
   let seq = 0
   let rev = 0
   let outcomeBytesMax = OUTCOME_BYTES_MAX
+  /** What the server knows of the engines, as text. */
+  let enginesTold = ''
 
   const renewed = (sentMs: number, answer: { leaseMs: number; nextSyncMs: number }): void => {
     leaseMs = answer.leaseMs
@@ -214,11 +219,12 @@ export function createSession(options: SessionOptions) {
         types: [...options.types],
         labels: [...options.labels],
         slots: { ...options.slots },
+        engines: options.engines(),
       }
       return { request, sentMs }
     },
 
-    registrationAnswered({ sentMs }: Sent<RegisterRequest>, answer: RegisterResponse): void {
+    registrationAnswered({ request, sentMs }: Sent<RegisterRequest>, answer: RegisterResponse): void {
       crashPoint('register.after-answer')
       // In a new epoch the server may have forgotten what it acknowledged.
       if (answer.recovery) journal.reopenAll()
@@ -226,6 +232,7 @@ export function createSession(options: SessionOptions) {
       registration = answer
       seq = 0
       rev = answer.rev
+      enginesTold = JSON.stringify(request.engines)
       // A renewal as well; without it, work would be fenced that a server set back to a backup is about to confirm.
       fence()
       lease.registered(answer)
@@ -254,6 +261,8 @@ export function createSession(options: SessionOptions) {
         held,
         clockMs: nowMs(),
       }
+      const engines = options.engines()
+      if (JSON.stringify(engines) !== enginesTold) request.engines = engines
       const sentMs = leaseClockMs()
       crashPoint('sync.before-send')
       return { request, complete, sentMs }
@@ -271,6 +280,7 @@ export function createSession(options: SessionOptions) {
       rev = answer.rev
       outcomeBytesMax = OUTCOME_BYTES_MAX
       registration = { ...registration, recovery: answer.recovery }
+      if (request.engines !== undefined) enginesTold = JSON.stringify(request.engines)
 
       // As it is now, not as it was sent: a run may have ended while the answer was on its way, and what the answer
       // confirms must not begin a second time.

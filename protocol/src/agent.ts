@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { ATTEMPT_ID_PATTERN } from './attempt.ts'
 import { COMMAND_TYPES, type CommandType, Id, Label, oneOf } from './command.ts'
+import { EngineAvailabilities } from './engines/index.ts'
 import { CommandError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 
@@ -35,6 +36,7 @@ export const RegisterRequest = Type.Object(
     types: Type.Array(Type.String({ maxLength: 64 }), { maxItems: 100 }),
     labels: Type.Array(Label, { maxItems: 100 }),
     slots: Slots,
+    engines: Type.Optional(EngineAvailabilities),
   },
   { additionalProperties: true },
 )
@@ -123,6 +125,7 @@ export const SyncRequest = Type.Object(
     want: Slots,
     held: Type.Array(HeldAttempt, { maxItems: 100_000 }),
     clockMs: Type.Optional(Count),
+    engines: Type.Optional(EngineAvailabilities),
   },
   { additionalProperties: true },
 )
@@ -137,6 +140,8 @@ export type SyncRequest = {
   held: HeldAttempt[]
   /** The agent's wall clock, so that its skew can be shown. */
   clockMs?: number
+  /** Where it is not as it was told last. */
+  engines?: EngineAvailabilities
 }
 
 /** `accepted`, `duplicate`: stored. `superseded`, `orphan`, `rejected`: kept as evidence. The agent is done with all five. */
@@ -192,6 +197,11 @@ export const AgentRecord = Type.Object({
   types: Type.Array(Type.String()),
   labels: Type.Array(Type.String()),
   slots: Type.Record(Type.String(), Type.Integer()),
+  engines: Type.Record(
+    Type.String(),
+    Type.Object({ available: Type.Boolean(), reason: Type.Union([Type.String(), Type.Null()]) }),
+    { description: 'What it can run of RUN_AGENT, and why not' },
+  ),
   incarnation: Count,
   lastSeenAt: Type.Union([Type.String(), Type.Null()]),
   leaseExpiresAt: Type.Union([Type.String(), Type.Null()]),

@@ -3,7 +3,7 @@ import { type Static, type TSchema, Type } from 'typebox'
 import { AttemptRecord } from './attempt.ts'
 import { type DelayPayload, delayPayload } from './commands/delay.ts'
 import { HttpGetJsonPayload } from './commands/http-get-json.ts'
-import { RunAgentPayload } from './commands/run-agent.ts'
+import { RunAgentSubmission } from './commands/run-agent.ts'
 import { CommandError, FAILURE_CODE_PATTERN } from './errors.ts'
 
 export const COMMAND_TYPES = ['DELAY', 'HTTP_GET_JSON', 'RUN_AGENT'] as const
@@ -73,7 +73,7 @@ export type Submission = Static<typeof SubmissionFields> &
   (
     | { type: 'DELAY'; payload: DelayPayload }
     | { type: 'HTTP_GET_JSON'; payload: HttpGetJsonPayload }
-    | { type: 'RUN_AGENT'; payload: RunAgentPayload }
+    | { type: 'RUN_AGENT'; payload: RunAgentSubmission }
   )
 
 /** Body of `POST /commands`. `delayMsMax` is the server's limit on a DELAY, in milliseconds. */
@@ -87,7 +87,7 @@ export const submissionSchema = (limits: { delayMsMax: number }) => {
     oneOf: [
       of('DELAY', delayPayload(limits.delayMsMax)),
       of('HTTP_GET_JSON', HttpGetJsonPayload),
-      of('RUN_AGENT', RunAgentPayload),
+      of('RUN_AGENT', RunAgentSubmission),
     ],
   })
 }

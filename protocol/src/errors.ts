@@ -105,6 +105,10 @@ export const FAILURE_CODES = {
   HTTP_ERROR: [false, 'The answer was not HTTP that can be read: malformed, too many redirects, a bad encoding.'],
   BLOCKED_ADDRESS: [false, 'The URL, or a redirect, leads to an address that the agent may not reach.'],
   IDLE_TIMEOUT: [true, 'The attempt wrote no output for `idleTimeoutMs`.'],
+  HOOK_FAILED: [
+    false,
+    'A hook ended with an exit code other than 0, or took longer than it may; `details.hook` names it.',
+  ],
   EXIT_NONZERO: [false, 'The engine ended with an exit code other than 0; `result` has its output.'],
   EXIT_SIGNAL: [false, 'The engine was ended by a signal that the agent did not send; `result` has its output.'],
   OOM_KILLED: [false, 'The engine was killed because the container needed more memory than it has.'],

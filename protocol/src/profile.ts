@@ -12,7 +12,6 @@ export const DocumentName = Type.String({ pattern: DOCUMENT_NAME_PATTERN, maxLen
 
 export const PROFILE_ENGINES = ['shell', 'claude-code', 'codex', 'opencode', 'gemini'] as const
 export const VARIABLE_TYPES = ['string', 'integer', 'float', 'boolean', 'enum', 'list', 'secret'] as const
-export const HOOK_NAMES = ['pre', 'post', 'onFailure', 'always'] as const
 
 /** A path of fields, a section, or `prompt.variables.<name>`. */
 const FieldPath = Type.String({ pattern: '^[a-z][A-Za-z]*(\\.[a-z][A-Za-z0-9_]*){0,2}$', maxLength: 100 })

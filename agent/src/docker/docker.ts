@@ -59,10 +59,12 @@ export function createDocker(options: {
   }
   let up = false
   let told = false
+  let lastReason = 'it was not asked yet'
   let probing: NodeJS.Timeout | undefined
   let unwatched = false
 
   const change = (now: boolean, reason: string): void => {
+    lastReason = reason
     if (told && up === now) return
     told = true
     up = now
@@ -115,6 +117,8 @@ export function createDocker(options: {
 
   return {
     up: (): boolean => up,
+    /** Why it is up, or not. */
+    reason: (): string => lastReason,
 
     /** Asks whether it is there, from now on again and again. */
     watch(): void {
@@ -152,6 +156,13 @@ export function createDocker(options: {
         if (error instanceof DockerRefused && error.statusCode === NOT_FOUND) return null
         throw error
       }
+    },
+
+    /** Whether it has the image, by any name of it. */
+    async hasImage(image: string): Promise<boolean> {
+      return unless([NOT_FOUND], () =>
+        call('image', CALL_MS, (api, abortSignal) => api.getImage(image).inspect({ abortSignal } as object)),
+      )
     },
 
     /** Unpacks a tar below `path`, which has to be in a volume. */

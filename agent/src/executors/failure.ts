@@ -1,4 +1,4 @@
-import { FAILURE_CODES, type FailureCode } from '@agent-executor/protocol'
+import { FAILURE_CODES, type FailureCode, type JsonValue } from '@agent-executor/protocol'
 import type { Ending } from './executor.ts'
 
 /** Why an effect ended without a result, thrown inside an executor and answered by `failed` at its edge. */
@@ -12,7 +12,15 @@ export class Failure extends Error {
 }
 
 /** The ending for a failure. `retryable` is what the table of codes says. */
-export const failed = ({ code, message }: { code: FailureCode; message: string }): Ending => ({
+export const failed = ({
+  code,
+  message,
+  details,
+}: {
+  code: FailureCode
+  message: string
+  details?: JsonValue
+}): Ending => ({
   ok: false,
-  error: { code, message, retryable: FAILURE_CODES[code][0] },
+  error: { code, message, retryable: FAILURE_CODES[code][0], ...(details === undefined ? {} : { details }) },
 })

@@ -15,7 +15,6 @@ export type SpoolLimits = {
   /** Kept of the beginning, and of the end. */
   headBytesMax: number
   tailBytesMax: number
-  secrets: readonly string[]
 }
 
 /** Output comes in pieces of so much at most, so that the head does not grow by more beyond its limit. */
@@ -61,7 +60,7 @@ export async function openSpooledStream(
   let read: Mark = mark
   let handle: FileHandle | null = null
   let failed = false
-  let redactor = createRedactor(limits.secrets)
+  let redactor = createRedactor([])
   const tail = createTail(limits.tailBytesMax)
   /** What has been read and has no frame yet. */
   let pending: Buffer[] = []
@@ -132,16 +131,15 @@ export async function openSpooledStream(
       }
     },
 
-    /** A place to go on from in another reading of the same output: what is held back will be read again. */
-    position(): { rawBytes: number; rawCrc: number } {
-      redactor = createRedactor(limits.secrets)
+    /** Where another reading of the same output goes on: what is held back will be read again. */
+    position(secrets: readonly string[]): { rawBytes: number; rawCrc: number } {
+      redactor = createRedactor(secrets)
       return { rawBytes: read.rawBytes, rawCrc: read.rawCrc }
     },
 
     /** That other reading does not have it. It is taken from its beginning, after a mark. */
     gap(): void {
       if (isOver()) return
-      redactor = createRedactor(limits.secrets)
       keep(GAP_MARK, { rawBytes: 0, rawCrc: 0, gap: true })
     },
 

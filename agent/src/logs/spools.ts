@@ -13,10 +13,10 @@ import { openSpooledStream, type SpooledStream, type SpoolLimits } from './spool
 export type Spool = {
   attemptId: string
   streams: Readonly<Record<LogStreamName, SpooledStream>>
-  /** A reading from the first byte on, of a container that has not run before. */
-  begin: () => Reading
+  /** A reading from the first byte on, of a container that has not run before, without the secrets. */
+  begin: (secrets: readonly string[]) => Reading
   /** A reading of all that Docker has kept. */
-  resume: () => Resumption
+  resume: (secrets: readonly string[]) => Resumption
   /** `complete`: the last reading came to its end, and nothing can come after it. */
   end: (complete: boolean) => Promise<void>
   /** This life has no more for it. */
@@ -104,8 +104,9 @@ function createSpool(attemptId: string, streams: Record<LogStreamName, SpooledSt
     streams,
     inUse: () => isTaken,
 
-    begin() {
+    begin(secrets) {
       isTaken = true
+      for (const stream of LOG_STREAMS) streams[stream].position(secrets)
       const reading: Reading = {
         write(stream, bytes) {
           if (newest === reading) streams[stream].push(bytes)
@@ -115,11 +116,14 @@ function createSpool(attemptId: string, streams: Record<LogStreamName, SpooledSt
       return reading
     },
 
-    resume() {
+    resume(secrets) {
       isTaken = true
       for (const stream of lost) streams[stream].gap()
       lost = []
-      const catchUps = { stdout: createCatchUp(streams.stdout), stderr: createCatchUp(streams.stderr) }
+      const catchUps = {
+        stdout: createCatchUp(streams.stdout, secrets),
+        stderr: createCatchUp(streams.stderr, secrets),
+      }
       const resumption: Resumption = {
         write(stream, bytes) {
           if (newest !== resumption) return
@@ -149,8 +153,8 @@ function createSpool(attemptId: string, streams: Record<LogStreamName, SpooledSt
 }
 
 /** Passes over what was read before, and makes sure that it is the same. */
-function createCatchUp(stream: SpooledStream) {
-  const from = stream.position()
+function createCatchUp(stream: SpooledStream, secrets: readonly string[]) {
+  const from = stream.position(secrets)
   let leftBytes = from.rawBytes
   let crc = 0
   let lost = false

@@ -9,7 +9,8 @@ import { openSpools, type Spool } from '../../src/logs/spools.ts'
 import { createTail } from '../../src/logs/tail.ts'
 
 const KIB = 1024
-const limits = { headBytesMax: 256 * KIB, tailBytesMax: 64 * KIB, secrets: ['s3cret-value'] }
+const limits = { headBytesMax: 256 * KIB, tailBytesMax: 64 * KIB }
+const secrets = ['s3cret-value']
 
 const openIn = async (t: Test, dir: string, change: Partial<typeof limits> = {}) => {
   const warned: string[] = []
@@ -42,7 +43,7 @@ const crashed = (dir: string, to: string, attemptId: string, fileBytes?: number)
 t.test('what is pushed is there, redacted, and the end says so', async (t) => {
   const spools = await openIn(t, t.testdir())
   const spool = await spools.take('a.1')
-  const reading = spool.begin()
+  const reading = spool.begin(secrets)
   reading.write('stdout', Buffer.from('one s3cret-'))
   reading.write('stderr', Buffer.from('err'))
   reading.write('stdout', Buffer.from('value two \0\xff'))
@@ -59,12 +60,12 @@ t.test("crashed at any byte of its file, a spool goes on from Docker's log witho
   const expected = raw.toString().replaceAll('s3cret-value', '[redacted]')
   const spools = await openIn(t, dir)
   const spool = await spools.take('a.1')
-  let reading = spool.begin()
+  let reading = spool.begin(secrets)
   for (let at = 0; at < raw.length; at += 97) {
     reading.write('stdout', raw.subarray(at, Math.min(raw.length - 50, at + 97)))
     if (at % 3 !== 0) continue
     await spool.close()
-    reading = spool.begin()
+    reading = spool.begin(secrets)
   }
   await spool.close()
   const file = readFileSync(join(dir, 'a.1', 'stdout.spool'))
@@ -73,7 +74,7 @@ t.test("crashed at any byte of its file, a spool goes on from Docker's log witho
   for (let bytes = 0; bytes <= file.length; bytes += 13) {
     const next = await openIn(t, crashed(dir, join(root, `cut-${bytes}`), 'a.1', bytes))
     const again = await next.take('a.1')
-    const resumption = again.resume()
+    const resumption = again.resume(secrets)
     for (let at = 0; at < raw.length; at += 61) resumption.write('stdout', raw.subarray(at, at + 61))
     if (resumption.isLost()) wrong += 1
     await again.end(true)
@@ -96,7 +97,7 @@ t.test('however often it crashes, and however the output is cut, the spool is th
         for (const [life, stop] of [...stops, raw.length].entries()) {
           const spools = await openIn(t, dir)
           const spool = await spools.take('a.1')
-          const resumption = spool.resume()
+          const resumption = spool.resume(secrets)
           const until = life === stops.length ? raw.length : stop % (raw.length + 1)
           for (let at = 0; at < until; at += step)
             resumption.write('stdout', raw.subarray(at, Math.min(until, at + step)))
@@ -121,11 +122,11 @@ t.test('however often it crashes, and however the output is cut, the spool is th
 t.test("a gap is marked where Docker's log does not reach back", async (t) => {
   const spools = await openIn(t, t.testdir())
   const spool = await spools.take('a.1')
-  spool.begin().write('stdout', Buffer.from('the beginning\n'))
-  const first = spool.resume()
+  spool.begin(secrets).write('stdout', Buffer.from('the beginning\n'))
+  const first = spool.resume(secrets)
   first.write('stdout', Buffer.from('something else, longer than the beginning\n'))
   t.ok(first.isLost())
-  const second = spool.resume()
+  const second = spool.resume(secrets)
   second.write('stdout', Buffer.from('something else, longer than the beginning\n'))
   second.write('stderr', Buffer.from('err'))
   await spool.end(true)
@@ -137,9 +138,9 @@ t.test("a gap is marked where Docker's log does not reach back", async (t) => {
 t.test('a reading that was overtaken says nothing any more', async (t) => {
   const spools = await openIn(t, t.testdir())
   const spool = await spools.take('a.1')
-  const old = spool.begin()
+  const old = spool.begin(secrets)
   old.write('stdout', Buffer.from('ab'))
-  const next = spool.resume()
+  const next = spool.resume(secrets)
   old.write('stdout', Buffer.from('cd'))
   next.write('stdout', Buffer.from('abcd'))
   await spool.end(true)
@@ -149,7 +150,7 @@ t.test('a reading that was overtaken says nothing any more', async (t) => {
 t.test('of a flood the beginning and the end are kept, and what is between is counted', async (t) => {
   const spools = await openIn(t, t.testdir())
   const spool = await spools.take('a.1')
-  const reading = spool.begin()
+  const reading = spool.begin(secrets)
   const chunk = Buffer.alloc(64 * KIB, 'x')
   const before = process.memoryUsage().rss
   for (let sent = 0; sent < 1024; sent++) {
@@ -171,7 +172,7 @@ t.test('what is longer than the head and fits with the tail is whole', async (t)
   const spools = await openIn(t, t.testdir())
   const spool = await spools.take('a.1')
   const content = Buffer.from(Array.from({ length: 300 * KIB }, (_, index) => index % 251))
-  const reading = spool.begin()
+  const reading = spool.begin(secrets)
   for (let at = 0; at < content.length; at += 7777) reading.write('stdout', content.subarray(at, at + 7777))
   await spool.end(true)
   t.ok((await contentOf(spool)).equals(content))
@@ -181,10 +182,10 @@ t.test('what is longer than the head and fits with the tail is whole', async (t)
 t.test('an end is an end, also for the next life', async (t) => {
   const root = t.testdir()
   const spool = await (await openIn(t, join(root, 'first'))).take('a.1')
-  spool.begin().write('stdout', Buffer.from('all'))
+  spool.begin(secrets).write('stdout', Buffer.from('all'))
   await spool.end(true)
   const again = await (await openIn(t, crashed(join(root, 'first'), join(root, 'next'), 'a.1'))).take('a.1')
-  again.resume().write('stdout', Buffer.from('all and more'))
+  again.resume(secrets).write('stdout', Buffer.from('all and more'))
   await again.end(false)
   t.equal((await contentOf(again)).toString(), 'all')
   t.equal(again.streams.stdout.ended(), 'complete')

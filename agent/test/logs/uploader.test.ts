@@ -57,7 +57,7 @@ const world = async (t: Test, dir: string, server: ReturnType<typeof fakeServer>
   const warned: string[] = []
   const spools = await openSpools({
     dir,
-    limits: { headBytesMax: 8 * 2 ** 20, tailBytesMax: 1024, secrets: [] },
+    limits: { headBytesMax: 8 * 2 ** 20, tailBytesMax: 1024 },
     onCommitted: news.ring,
     warn: (_facts, message) => warned.push(message),
   })
@@ -92,7 +92,7 @@ t.test('what is lost, repeated or set back on the way: the server has it all, on
       const { spools, uploader } = await world(t, `${root}/${++runs}`, server)
       const content = Buffer.alloc(bytes, `run ${runs} `)
       const spool = await spools.take('c.1')
-      const reading = spool.begin()
+      const reading = spool.begin([])
       for (let at = 0; at < bytes; at += 100_000) reading.write('stdout', content.subarray(at, at + 100_000))
       await spool.end(true)
       await until(() => spools.all().length === 0)
@@ -110,7 +110,7 @@ t.test('it goes up while it is written, and the spool goes when all is there', a
   const server = fakeServer()
   const { spools } = await world(t, t.testdir(), server)
   const spool = await spools.take('c.1')
-  const reading = spool.begin()
+  const reading = spool.begin([])
   reading.write('stdout', Buffer.from('one'))
   await until(() => server.stored.get('c.1 stdout')?.content.toString() === 'one')
   reading.write('stdout', Buffer.from(' two'))
@@ -125,7 +125,7 @@ t.test('a server that keeps no more gets an end that says so', async (t) => {
   const server = fakeServer([], 300_000)
   const { spools } = await world(t, t.testdir(), server)
   const spool = await spools.take('c.1')
-  spool.begin().write('stdout', Buffer.alloc(600_000, 'x'))
+  spool.begin([]).write('stdout', Buffer.alloc(600_000, 'x'))
   await until(() => server.stored.get('c.1 stdout')?.complete === false)
   t.equal(server.stored.get('c.1 stdout')?.content.length, 262_144)
   await spool.end(true)
@@ -137,7 +137,7 @@ t.test('what the server does not know is kept while the attempt is open, and goe
   const { spools, facts, news } = await world(t, t.testdir(), server)
   server.refuse('ATTEMPT_NOT_FOUND')
   const spool = await spools.take('c.1')
-  spool.begin().write('stdout', Buffer.from('x'))
+  spool.begin([]).write('stdout', Buffer.from('x'))
   await spool.end(true)
   await until(() => server.calls() > 2)
   t.equal(spools.all().length, 1)
@@ -151,7 +151,7 @@ t.test('nothing is sent without a registration; a spool that nobody will end is 
   const { spools, facts, news } = await world(t, t.testdir(), server)
   facts.registration = null
   const spool = await spools.take('c.1')
-  spool.begin().write('stdout', Buffer.from('half'))
+  spool.begin([]).write('stdout', Buffer.from('half'))
   await spool.close()
   news.ring()
   await new Promise((resolve) => setTimeout(resolve, 100))

@@ -12,7 +12,7 @@ WITH candidates (id) AS (
   WHERE :running AND finished_at_ms IS NULL AND status = 'RUNNING' AND command_id < :before
   ORDER BY 1 DESC LIMIT :limit
 )
-SELECT command_id, octet_length(spec) + coalesce(octet_length(result), 0) AS bytes,
+SELECT command_id, octet_length(spec) + coalesce(octet_length(secrets), 0) + coalesce(octet_length(result), 0) AS bytes,
   (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
   AND (:types IS NULL OR type IN (SELECT value FROM json_each(:types)))
   AND (:agentId IS NULL OR agent_id = :agentId)

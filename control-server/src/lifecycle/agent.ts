@@ -1,5 +1,5 @@
 /** What the server remembers of an agent, and the one turn in which an agent's call is decided. */
-import type { AckVerdict, Outcome } from '@agent-executor/protocol'
+import type { AckVerdict, EngineAvailabilities, Outcome } from '@agent-executor/protocol'
 import { type AgentKind, type Command, phaseOf } from './command.ts'
 import { serverLeaseMs } from './lease-policy.ts'
 import { type Entry, type LifecycleEvent, type LifecyclePolicy, transition } from './transition.ts'
@@ -28,8 +28,12 @@ export type Agent = {
   types: string[]
   labels: string[]
   slots: Record<string, number>
+  /** Of RUN_AGENT; empty where it tells of none. */
+  engines: EngineAvailabilities
   clockSkewMs: number | null
 }
+
+export const isOnline = ({ renewedAtMs, leaseMs }: Agent, nowMs: number): boolean => renewedAtMs + leaseMs > nowMs
 
 export const agentLeaseOver = (agent: Agent, nowMs: number): boolean =>
   agent.renewedAtMs + serverLeaseMs(agent.leaseMs) <= nowMs

@@ -1,5 +1,12 @@
 /** What the server remembers of a command. Plain data: `transition.ts` alone changes it. */
-import type { AttemptState, CommandError, CommandStatus, CommandType, JsonValue } from '@agent-executor/protocol'
+import type {
+  AttemptState,
+  CommandError,
+  CommandStatus,
+  CommandType,
+  JsonValue,
+  RunAgentSecrets,
+} from '@agent-executor/protocol'
 
 export type AgentKind = 'sync' | 'simple'
 
@@ -43,6 +50,8 @@ export type Command = {
   type: CommandType
   priority: number
   spec: CommandSpec
+  /** For the agent alone, in no answer; the store forgets them when the command is final. */
+  secrets: RunAgentSecrets | null
   status: CommandStatus
   /** When it may be offered, null = now. Later than now for `notBefore` and between retries. */
   availableAtMs: number | null

@@ -1,6 +1,6 @@
 /** From what the server remembers to what clients read. */
 import type { AgentRecord, AttemptRecord, CommandRecord } from '@agent-executor/protocol'
-import type { Agent } from './agent.ts'
+import { type Agent, isOnline } from './agent.ts'
 import { type Attempt, type Command, lastGrantedAttempt, newestAttempt } from './command.ts'
 
 export const instant = (timeMs: number): string => new Date(timeMs).toISOString()
@@ -65,19 +65,19 @@ const attemptRecord = (attempt: Attempt): AttemptRecord => ({
 export type AgentLoad = { running: number; offered: number; lost: number }
 
 export function agentRecord(agent: Agent, load: AgentLoad, nowMs: number): AgentRecord {
-  const leaseExpiresAtMs = agent.renewedAtMs + agent.leaseMs
   return {
     agentId: agent.agentId,
     kind: agent.kind,
-    online: leaseExpiresAtMs > nowMs,
+    online: isOnline(agent, nowMs),
     mode: agent.mode,
     version: agent.version,
     types: agent.types,
     labels: agent.labels,
     slots: agent.slots,
+    engines: agent.engines,
     incarnation: agent.incarnation,
     lastSeenAt: instantOrNull(agent.lastSeenAtMs),
-    leaseExpiresAt: instantOrNull(leaseExpiresAtMs),
+    leaseExpiresAt: instantOrNull(agent.renewedAtMs + agent.leaseMs),
     clockSkewMs: agent.clockSkewMs,
     ...load,
   }

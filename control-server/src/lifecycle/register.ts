@@ -7,6 +7,7 @@
 import { type ApiErrorCode, PROTOCOL, type RegisterRequest } from '@agent-executor/protocol'
 import { type Agent, agentLeaseOver, createLedger, type Turn, type TurnDecision } from './agent.ts'
 import { phaseOf } from './command.ts'
+import { keptEngines } from './engines.ts'
 import { serverLeaseMs } from './lease-policy.ts'
 import type { LifecyclePolicy } from './transition.ts'
 
@@ -84,6 +85,7 @@ export function register(
     types: request.types,
     labels: request.labels,
     slots: request.slots,
+    engines: keptEngines(request.engines ?? {}),
     clockSkewMs: null,
   }
   return {

@@ -135,6 +135,7 @@ function renewed(turn: Turn, { agentId, nowMs, leaseMs }: Context): Agent | null
     types: [...SIMPLE_TYPES],
     labels: [],
     slots: {},
+    engines: {},
     clockSkewMs: null,
   }
   return fresh

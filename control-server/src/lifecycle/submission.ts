@@ -5,6 +5,8 @@ import {
   type Offer,
   RUN_AGENT_TIMEOUT_MS_DEFAULT,
   type RunAgentPayload,
+  type RunAgentSecrets,
+  type RunAgentSubmission,
   type Submission,
 } from '@agent-executor/protocol'
 import type { Command, CommandSpec } from './command.ts'
@@ -82,12 +84,29 @@ export function submissionProblems(submission: Submission, nowMs: number): Probl
   return problems
 }
 
-function runAgentProblems({ prompt, env = {}, files = [] }: RunAgentPayload): Problem[] {
+/** What a profile says, and a request that names one says in its overrides. */
+const OF_PROFILES = ['engine', 'prompt', 'image', 'idleTimeoutMs', 'resources'] as const
+/** Names in the environment that runs of profiles have by themselves. */
+const RESERVED_ENV = ['JOB_', 'VAR_']
+
+function runAgentProblems(payload: RunAgentSubmission): Problem[] {
+  const { profile, prompt, env = {}, files = [] } = payload
   const problems: Problem[] = []
   const refuse = (path: string, message: string) => problems.push({ path, message })
-  if (prompt.includes('\0')) refuse('/payload/prompt', 'must not contain NUL')
-  for (const [name, value] of Object.entries(env))
+  if (profile === undefined) {
+    for (const field of ['engine', 'prompt'] as const)
+      if (payload[field] === undefined) refuse(`/payload/${field}`, 'is required')
+    for (const field of ['promptVars', 'overrides'] as const)
+      if (payload[field] !== undefined) refuse(`/payload/${field}`, 'needs profile')
+  } else
+    for (const field of OF_PROFILES)
+      if (payload[field] !== undefined) refuse(`/payload/${field}`, 'stands beside profile: overrides may say it')
+  if (prompt?.includes('\0')) refuse('/payload/prompt', 'must not contain NUL')
+  for (const [name, value] of Object.entries(env)) {
     if (value.includes('\0')) refuse(`/payload/env/${name}`, 'must not contain NUL')
+    if (profile !== undefined && RESERVED_ENV.some((begin) => name.startsWith(begin)))
+      refuse(`/payload/env/${name}`, 'begins as the names do that a run has by itself')
+  }
 
   const known = new Set<string>()
   for (const [index, { path, content, contentBase64 }] of files.entries()) {
@@ -128,15 +147,23 @@ const foldersOf = (path: string): string[] => {
 const isBase64 = (text: string): boolean =>
   text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text) && !text.startsWith('=')
 
-/** The command that a valid submission becomes. */
-export function commandOf(submission: Submission, commandId: string, nowMs: number): Command {
+/** What a profile has come to for a submission. */
+export type ProfileRun = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
+
+/** The command that a valid submission becomes; `run` where it names a profile. */
+export function commandOf(
+  submission: Submission,
+  commandId: string,
+  nowMs: number,
+  run: ProfileRun | null = null,
+): Command {
   const { retry } = submission
   const notBeforeMs = instantMs(submission.notBefore)
   const spec: CommandSpec = {
-    payload: submission.payload as JsonValue,
+    payload: (run?.payload ?? submission.payload) as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
-    timeoutMs: submission.timeoutMs ?? timeoutMsOf(submission),
+    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission),
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
@@ -154,25 +181,30 @@ export function commandOf(submission: Submission, commandId: string, nowMs: numb
   }
   return {
     ...blank(commandId, submission.type, spec, nowMs),
+    secrets: run?.secrets ?? null,
     priority: submission.priority ?? 0,
     availableAtMs: notBeforeMs !== null && notBeforeMs > nowMs ? notBeforeMs : null,
   }
 }
 
 /** A command that only an agent's journal remembers, after a restore: what the offer says, the rest by default. */
-export const commandOfOffer = (offer: Offer): Command =>
-  blank(
-    offer.commandId,
-    offer.type,
-    { ...SPEC_DEFAULTS, payload: offer.payload, timeoutMs: offer.timeoutMs },
-    offer.createdAtMs,
-  )
+export function commandOfOffer({ commandId, type, payload, timeoutMs, createdAtMs }: Offer): Command {
+  const { secrets, ...open } = ((type === 'RUN_AGENT' && payload) || {}) as { secrets?: RunAgentSecrets }
+  const isSecret = secrets !== undefined
+  const spec = { ...SPEC_DEFAULTS, payload: isSecret ? (open as JsonValue) : payload, timeoutMs }
+  return { ...blank(commandId, type, spec, createdAtMs), secrets: isSecret ? secrets : null }
+}
+
+/** What an agent is given: the payload, and the secrets with it. */
+export const offeredPayload = ({ spec, secrets }: Command): JsonValue =>
+  secrets === null ? spec.payload : { ...(spec.payload as Record<string, JsonValue>), secrets: secrets as JsonValue }
 
 const blank = (commandId: string, type: Command['type'], spec: CommandSpec, createdAtMs: number): Command => ({
   commandId,
   type,
   priority: 0,
   spec,
+  secrets: null,
   status: 'PENDING',
   availableAtMs: null,
   result: null,

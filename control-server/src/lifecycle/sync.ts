@@ -15,7 +15,9 @@ import {
 } from '@agent-executor/protocol'
 import { type Agent, createLedger, type Evidence, type Turn, type TurnDecision } from './agent.ts'
 import { type Attempt, type Command, newestAttempt, phaseOf } from './command.ts'
+import { keptEngines } from './engines.ts'
 import { serverLeaseMs } from './lease-policy.ts'
+import { offeredPayload } from './submission.ts'
 import { attemptTimeoutMs, type LifecyclePolicy } from './transition.ts'
 
 /** An agent that holds nothing has nothing to lose with its lease, and many such agents cost what they sync. */
@@ -117,6 +119,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
     leaseMs: limits.leaseMs,
     mode: request.mode,
     clockSkewMs: request.clockMs === undefined ? null : request.clockMs - nowMs,
+    engines: request.engines === undefined ? agent.engines : keptEngines(request.engines),
   }
   return {
     agent: synced,
@@ -269,7 +272,7 @@ export function answerSync(turn: Turn, request: SyncRequest, context: SyncContex
       commandId: command.commandId,
       attempt: attempt.number,
       type: command.type,
-      payload: command.spec.payload,
+      payload: offeredPayload(command),
       timeoutMs: attemptTimeoutMs(command, nowMs),
       takeover: command.spec.takeover,
       resultBytesMax: limits.resultBytesMax,

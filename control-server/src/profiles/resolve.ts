@@ -6,7 +6,7 @@ import type { Profile, ProfileOverrides, ProfileVariable, ValueOrigin, VariableV
 import { type Chain, chainOf, declaredBy, isChain, promptOwner, promptText, systemOwner } from './chain.ts'
 import type { Refusal } from './change.ts'
 import { noSuch } from './change.ts'
-import { type Documents, type LiveProfile, type Problem, profileIn } from './document.ts'
+import { type Documents, type LiveProfile, type Problem, profileIn, templateIn } from './document.ts'
 import { asSections, FIELDS, type FieldPath, type FieldValue, fieldOf, pointerTo, sameAs } from './fields.ts'
 import { isFieldLocked, isVariableLocked, locksOf } from './locks.ts'
 import { defaultOf, type Maxima, maximumProblem } from './profile.ts'
@@ -33,6 +33,8 @@ export type Resolved = {
   variables: ReadonlyMap<string, ResolvedVariable>
   /** Templates, to be rendered with the variables. */
   prompt: { text: string | null; system: string | null }
+  /** Those that the prompt was taken from. */
+  templates: readonly { name: string; version: number }[]
   /** What remains to be tested of the variables, in a place with a limit on time; each path is one of the request. */
   patterns: PatternCheck[]
 }
@@ -73,6 +75,7 @@ export function resolve(
       fields,
       variables,
       prompt: { text: prompt.text, system: prompt.system },
+      templates: templatesOf(documents, fields),
       patterns: [...variables].flatMap(([variable, { variable: declared, value, from }]) =>
         value === undefined || from !== 'request' ? [] : patternChecks(declared, value, `/variables/${variable}`),
       ),
@@ -92,6 +95,20 @@ export const shownValues = (variables: Resolved['variables']): Record<string, Va
       return [[name, variable.type === 'secret' ? SECRET_SHOWN : value]]
     }),
   )
+
+/** As `shownValues`, for what nobody reads but the container. */
+export const secretValues = (variables: Resolved['variables']): Record<string, string> =>
+  Object.fromEntries(
+    [...variables].flatMap(([name, { variable, value }]) =>
+      variable.type === 'secret' && typeof value === 'string' ? [[name, value]] : [],
+    ),
+  )
+
+const templatesOf = (documents: Documents, fields: Resolved['fields']): Resolved['templates'] => {
+  const name = fields.get('prompt.template')?.value
+  const found = typeof name === 'string' ? templateIn(documents, name) : undefined
+  return found === undefined ? [] : [{ name: found.name, version: found.version }]
+}
 
 const refused = (code: Refusal['code'], details: Problem[], message?: string): { ok: false; refusal: Refusal } => ({
   ok: false,

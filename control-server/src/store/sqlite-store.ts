@@ -574,7 +574,8 @@ const isUntouched = ({ cancel, result, error, crashCount, finishedAtMs }: Comman
 
 const rowOfNew = (command: Command, policy: LifecyclePolicy): Row => {
   const spec = specText(command.spec)
-  specBytes.set(command.spec, spec.length)
+  const secrets = jsonOrNull(command.secrets)
+  specBytes.set(command.spec, spec.length + (secrets?.length ?? 0))
   return {
     commandId: command.commandId,
     type: command.type,
@@ -583,6 +584,7 @@ const rowOfNew = (command: Command, policy: LifecyclePolicy): Row => {
     labels: JSON.stringify(command.spec.labels),
     metadata: JSON.stringify(command.spec.metadata),
     spec,
+    secrets,
     ready: isReady(command) ? 1 : 0,
     availableAtMs: command.availableAtMs,
     dueAtMs: dueAtMs(command, policy),
@@ -615,12 +617,13 @@ const rowOfCommand = (command: Command, policy: LifecyclePolicy): Row => {
 
 const commandOfRow = (row: Row, attempts: Attempt[]): Command => {
   const spec = specOf(row.spec as string)
-  specBytes.set(spec, (row.spec as string).length)
+  specBytes.set(spec, (row.spec as string).length + ((row.secrets as string | null)?.length ?? 0))
   return {
     commandId: row.command_id as string,
     type: row.type as Command['type'],
     priority: row.priority as number,
     spec,
+    secrets: json(row.secrets),
     status: row.status as Command['status'],
     availableAtMs: row.available_at_ms as number | null,
     result: json(row.result),
@@ -659,6 +662,7 @@ const rowOfAgent = (agent: Agent): Row => ({
   types: JSON.stringify(agent.types),
   labels: JSON.stringify(agent.labels),
   slots: JSON.stringify(agent.slots),
+  engines: JSON.stringify(agent.engines),
 })
 
 const agentOfRow = (row: Row): Agent => ({
@@ -680,5 +684,6 @@ const agentOfRow = (row: Row): Agent => ({
   types: json(row.types),
   labels: json(row.labels),
   slots: json(row.slots),
+  engines: json(row.engines),
   clockSkewMs: row.clock_skew_ms as number | null,
 })

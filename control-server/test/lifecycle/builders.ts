@@ -144,6 +144,7 @@ export const agent = (agentId: string, change: Partial<Agent> = {}): Agent => ({
   types: ['DELAY', 'HTTP_GET_JSON'],
   labels: [],
   slots: { DELAY: 10, HTTP_GET_JSON: 10 },
+  engines: {},
   clockSkewMs: null,
   ...change,
 })

@@ -1,10 +1,11 @@
+import type { EngineAvailabilities, JsonValue } from '@agent-executor/protocol'
 import t from 'tap'
 import { laneOf, mayTake, parseLane } from '../../src/lifecycle/matching.ts'
 import { type CommandOptions, waiting } from './builders.ts'
 
 const lane = (options: CommandOptions = {}) => laneOf(waiting('a', options))
 const taker = (change: { agentId?: string; types?: string[]; labels?: string[] } = {}) => ({
-  ...{ agentId: 'x', types: ['DELAY', 'HTTP_GET_JSON'], labels: [] },
+  ...{ agentId: 'x', types: ['DELAY', 'HTTP_GET_JSON'], labels: [], engines: {} as EngineAvailabilities },
   ...change,
 })
 
@@ -23,7 +24,9 @@ t.test('commands with the same needs share a lane, and nothing else about them m
 
 t.test('a lane says what it was made of, and making it leaves the labels in their order', async (t) => {
   const command = waiting('a', { type: 'HTTP_GET_JSON', labels: ['z', 'a'], pinnedTo: 'x' })
-  t.same(parseLane(laneOf(command)), { type: 'HTTP_GET_JSON', labels: ['a', 'z'], pinnedTo: 'x' })
+  t.same(parseLane(laneOf(command)), {
+    ...{ type: 'HTTP_GET_JSON', labels: ['a', 'z'], pinnedTo: 'x', engine: null },
+  })
   t.same(command.spec.labels, ['z', 'a'])
 })
 
@@ -42,4 +45,21 @@ t.test('an agent may take what it knows the type of, has every label of, and is 
   ]
   for (const [may, agent, options] of cases)
     t.equal(mayTake(agent, parseLane(lane(options))), may, JSON.stringify([agent, options]))
+})
+
+t.test('what needs an agent that knows profiles goes to none that does not tell of its engines', async (t) => {
+  const plain = { engine: 'shell', prompt: 'true' }
+  const engineIn = (payload: object) => parseLane(lane({ type: 'RUN_AGENT', payload: payload as JsonValue })).engine
+  t.equal(engineIn(plain), null, 'as it always was')
+  t.equal(engineIn({ ...plain, dryRun: false }), null)
+  t.equal(engineIn({ ...plain, dryRun: true }), 'shell')
+  t.equal(engineIn({ ...plain, resolvedFrom: { profile: 'p' } }), 'shell')
+  t.equal(engineIn({ ...plain, engine: 'codex' }), 'codex')
+  for (const odd of [null, 'text', 7, [], { engine: 7 }]) t.equal(engineIn(odd as object), null, JSON.stringify(odd))
+
+  const dryRun = parseLane(lane({ type: 'RUN_AGENT', payload: { ...plain, dryRun: true } }))
+  const old = taker({ types: ['RUN_AGENT'] })
+  t.equal(mayTake(old, dryRun), false)
+  t.equal(mayTake({ ...old, engines: { shell: { available: false, reason: 'x' } } }, dryRun), true, 'want says when')
+  t.equal(mayTake({ ...old, engines: { codex: { available: true, reason: null } } }, dryRun), false)
 })

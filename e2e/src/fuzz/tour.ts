@@ -66,6 +66,7 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('POST /agents/:agentId/heartbeat', 200, { ...tourist, body: { incarnation, epoch } })
     await visit('GET /agents/:agentId/wait', 204, { ...tourist, query: '?rev=0&timeoutMs=0' })
     await visit('GET /agents', 200)
+    await visit('GET /engines', 200)
 
     const offered = { ids: { commandId: String(commandId) } }
     await visit('GET /commands', 200)
@@ -112,6 +113,9 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     })
     await visit('GET /profiles/:name/resolve', 200, { ...named, query: '?variables={"topic":"x"}' })
     await visit('POST /profiles/:name/resolve', 200, { ...named, body: { variables: { topic: 'x' } } })
+    await visit('POST /commands', 201, {
+      body: { type: 'RUN_AGENT', payload: { profile: name, promptVars: { topic: 'x' } }, agentId: 'nobody' },
+    })
     await visit('DELETE /profiles/:name', 204, { ...named, headers: any })
     await visit('DELETE /templates/:name', 204, { ...named, headers: any })
     return { faults, visited }

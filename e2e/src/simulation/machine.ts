@@ -172,6 +172,7 @@ export function createMachine(options: MachineOptions) {
           stop,
         },
         types: ['DELAY', 'HTTP_GET_JSON'],
+        engines: () => ({}),
         afterCrash: (type) => (type === 'DELAY' ? 'resume' : 'interrupted'),
         ready: () => true,
         labels: [],

@@ -1,9 +1,10 @@
 import { type Static, Type } from 'typebox'
+import { ENGINES, type EngineName } from '../engines/index.ts'
+import type { JsonValue } from '../json.ts'
 
-/** What can work on a prompt. `shell` runs it as a script of /bin/sh. */
-export const ENGINES = ['shell'] as const
 export const RUN_AGENT_TIMEOUT_MS_DEFAULT = 900_000
 export const RUN_AGENT_FILES_MAX = 256
+export const RUN_AGENT_PROMPT_CHARACTERS_MAX = 262_144
 /** Of each of stdout and stderr: what is longer keeps the first and the last half of so much. */
 export const STREAM_BYTES_MAX = 65_536
 
@@ -32,10 +33,17 @@ export const Resources = Type.Object(
 )
 export type Resources = Static<typeof Resources>
 
-export const RunAgentPayload = Type.Object(
+/**
+ * What a client submits: `engine` and `prompt`, or `profile` with what belongs to it, and never both; that, and what is
+ * in `promptVars` and `overrides`, is held against its rules after this schema.
+ */
+export const RunAgentSubmission = Type.Object(
   {
-    engine: Type.Unsafe<(typeof ENGINES)[number]>({ type: 'string', enum: [...ENGINES] }),
-    prompt: Type.String({ minLength: 1, maxLength: 262_144 }),
+    engine: Type.Optional(Type.Unsafe<EngineName>({ type: 'string', enum: [...ENGINES] })),
+    prompt: Type.Optional(Type.String({ minLength: 1, maxLength: RUN_AGENT_PROMPT_CHARACTERS_MAX })),
+    profile: Type.Optional(Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,63}$' })),
+    promptVars: Type.Optional(Type.Unsafe<unknown>({ type: 'object' })),
+    overrides: Type.Optional(Type.Unsafe<unknown>({ type: 'object' })),
     image: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,255}$' })),
     env: Type.Optional(
       Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,99}$' }), Type.String({ maxLength: 32_768 }), {
@@ -46,10 +54,50 @@ export const RunAgentPayload = Type.Object(
     files: Type.Optional(Type.Array(RunAgentFile, { maxItems: RUN_AGENT_FILES_MAX })),
     idleTimeoutMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 86_400_000 })),
     resources: Type.Optional(Type.Partial(Resources, { additionalProperties: false })),
+    dryRun: Type.Optional(Type.Boolean({ description: 'Nothing runs; the result is what would' })),
   },
   { additionalProperties: false },
 )
-export type RunAgentPayload = Static<typeof RunAgentPayload>
+export type RunAgentSubmission = Static<typeof RunAgentSubmission>
+
+/** In the order in which they can come. */
+export const HOOK_NAMES = ['pre', 'post', 'onFailure', 'always'] as const
+export type HookName = (typeof HOOK_NAMES)[number]
+export type Hook = { script: string; timeoutMs: number }
+
+type DocumentVersion = { name: string; version: number }
+
+/** Where a configuration comes from: what was true when the command was submitted, and stays so. */
+export type ResolvedFrom = {
+  profile: string
+  /** The profile and those it extends, the nearest first. */
+  profiles: DocumentVersion[]
+  templates: DocumentVersion[]
+  /** Every variable that has a value, and `[secret]` for one that is secret. */
+  promptVars: Record<string, string | number | boolean | string[]>
+}
+
+/** What is kept apart from everything that anybody can read, for the container alone. */
+export type RunAgentSecrets = {
+  /** Where a secret stands in it: the prompt as it is; the payload has it with `[secret]`. */
+  prompt?: string
+  promptVars: Record<string, string>
+}
+
+/** What a command runs, the profile resolved. `secrets` is only in what goes to an agent. */
+export type RunAgentPayload = {
+  engine: EngineName
+  prompt: string
+  image?: string
+  env?: Record<string, string>
+  files?: RunAgentFile[]
+  idleTimeoutMs?: number
+  resources?: Partial<Resources>
+  hooks?: Partial<Record<HookName, Hook>>
+  dryRun?: boolean
+  resolvedFrom?: ResolvedFrom
+  secrets?: RunAgentSecrets
+}
 
 /** Why the container stopped. `outOfMemory`, `hostStopped` and `unknown` say that the exit code is not the engine's own. */
 export type RunAgentReason =
@@ -73,7 +121,7 @@ export type CapturedText = { text: string; bytes: number; truncated: boolean }
  * `oomKilled`: something in the container, not always the engine, was killed for want of memory.
  */
 export type RunAgentResult = {
-  engine: (typeof ENGINES)[number]
+  engine: EngineName
   image: string
   exitCode: number | null
   reason: RunAgentReason
@@ -82,4 +130,27 @@ export type RunAgentResult = {
   stderr: CapturedText
   outputFrom: 'stream' | 'log' | 'none'
   tookMs: number | null
+  /** Those that ran, in their order; null where the command has hooks and nobody could say. Absent where it has none. */
+  hooks?: HookEnd[] | null
+}
+
+/** `exitCode` is null where the hook was ended because it took longer than its `timeoutMs`. */
+export type HookEnd = { hook: HookName; exitCode: number | null }
+
+/** Result of `RUN_AGENT` with `dryRun`: what would run, to the letter, and nothing has. */
+export type RunAgentPlan = {
+  dryRun: true
+  engine: EngineName
+  image: string
+  /** False: the run would fail with IMAGE_MISSING. */
+  imagePresent: boolean
+  /** As Docker would get them; of the environment the names alone. */
+  createOptions: JsonValue
+  /** What the container begins with. */
+  script: string
+  prompt: string
+  files: { path: string; mode: string; bytes: number }[]
+  /** Every name that engine and hooks find in their environment. */
+  env: string[]
+  hooks: Partial<Record<HookName, Hook>>
 }

@@ -1,6 +1,7 @@
 /** What the end of a container means. Pure; the table is in `docs/run-agent.md`. */
-import type { FailureCode, RunAgentReason } from '@agent-executor/protocol'
+import type { FailureCode, HookName, RunAgentReason } from '@agent-executor/protocol'
 import type { StopCause } from '../executor.ts'
+import { endedFrom, HOOK_FAILED_EXIT_CODE } from './hooks.ts'
 import { NOT_BEGUN_EXIT_CODE, RAN_BEFORE } from './input.ts'
 
 export type End = {
@@ -12,9 +13,12 @@ export type End = {
   unwatched: boolean
   /** The end of standard error. */
   lastWords: string
+  hasHooks: boolean
 }
 
-export type Verdict = { reason: RunAgentReason; failure: { code: FailureCode; message: string } | null }
+/** `hook` is null where a hook failed and nobody can say which. */
+export type Failed = { code: FailureCode; message: string; details?: { hook: HookName | null } }
+export type Verdict = { reason: RunAgentReason; failure: Failed | null }
 
 const SIGNAL_BASE = 128
 const SIGNAL_MAX = 64
@@ -32,7 +36,7 @@ const STOPPED: Readonly<Record<StopCause['type'] | 'idle', RunAgentReason>> = {
   idle: 'idleTimeout',
 }
 
-export function classify({ exitCode, oomKilled, stoppedFor, unwatched, lastWords }: End): Verdict {
+export function classify({ exitCode, oomKilled, stoppedFor, unwatched, lastWords, hasHooks }: End): Verdict {
   if (stoppedFor !== null) {
     const failure =
       stoppedFor === 'idle'
@@ -59,8 +63,21 @@ export function classify({ exitCode, oomKilled, stoppedFor, unwatched, lastWords
       reason: 'signal',
       failure: { code: 'EXIT_SIGNAL', message: `The engine was ended by signal ${exitCode - SIGNAL_BASE}.` },
     }
+  const hook = hasHooks && exitCode === HOOK_FAILED_EXIT_CODE ? hookFailure(lastWords) : null
+  if (hook !== null) return { reason: 'exited', failure: hook }
   return {
     reason: 'exited',
     failure: { code: 'EXIT_NONZERO', message: `The engine ended with exit code ${exitCode}.` },
   }
+}
+
+/** Null where the engine itself ended with the exit code that stands for a hook. */
+function hookFailure(lastWords: string): Failed | null {
+  const ended = endedFrom(lastWords)
+  if (ended === null)
+    return { code: 'HOOK_FAILED', message: 'A hook failed; its end could not be read.', details: { hook: null } }
+  if (ended.engine === HOOK_FAILED_EXIT_CODE) return null
+  const first = ended.hooks.find(({ exitCode }) => exitCode !== 0)
+  const how = first?.exitCode === null ? 'took longer than its timeoutMs' : `ended with exit code ${first?.exitCode}`
+  return { code: 'HOOK_FAILED', message: `The hook ${first?.hook} ${how}.`, details: { hook: first?.hook ?? null } }
 }

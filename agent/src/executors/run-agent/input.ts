@@ -1,7 +1,17 @@
-/** What goes into a container before its start, and the command that it begins with. */
-import type { RunAgentFile } from '@agent-executor/protocol'
+/** What goes into a container before its start, and the command that it begins with. Pure. */
+import {
+  engineNamed,
+  HOOK_NAMES,
+  type Hook,
+  type HookName,
+  PROMPT_FILE,
+  type RunAgentFile,
+  type RunAgentPayload,
+} from '@agent-executor/protocol'
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, tarOf } from '../../docker/tar.ts'
+import { quoted } from './environment.ts'
+import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, SUPERVISOR } from './hooks.ts'
 
 /** What the container says when it is started a second time, as the last line of its standard error. */
 export const RAN_BEFORE = 'agent-executor: this container has run before; nothing was run'
@@ -13,24 +23,80 @@ export const NOT_BEGUN_EXIT_CODE = 125
  * later time, also after another start has come to its end; then `once` is not empty any more. It is the one file of
  * the input that the sandbox can write. Everything but `cp` is the shell's own.
  */
-const SCRIPT = [
+const GUARD = [
   `if [ -s ${INPUT}/once ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
   `echo begun >${INPUT}/once || exit ${NOT_BEGUN_EXIT_CODE}`,
   `if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
-  // A file, not an argument: whatever the prompt begins with, it is no option of anybody.
-  `exec /bin/sh ${INPUT}/prompt`,
-].join('\n')
+  `if [ -f ${INPUT}/env ]; then . ${INPUT}/env; fi`,
+]
 
-export const SHELL_ENTRYPOINT = ['/bin/sh', '-c', SCRIPT] as const
+type Hooks = NonNullable<RunAgentPayload['hooks']>
+
+/** The first command of the container; nothing in it is of the prompt, of a script or secret. */
+export function entryScript({ engine, hooks = {} }: Pick<RunAgentPayload, 'engine' | 'hooks'>): string {
+  const command = commandOf(engine)
+  const names = HOOK_NAMES.filter((name) => hooks[name] !== undefined)
+  return [...GUARD, ...(names.length === 0 ? [`exec ${command}`] : supervised(command, hooks))].join('\n')
+}
+
+export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
+
+/** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
+const commandOf = (engine: string): string => {
+  // One that this agent does not know is offered to none; a shell that says so is all that could run.
+  const argv = engineNamed(engine)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${engine}' >&2; exit 127`]
+  return argv.map((part) => quoted(part === PROMPT_FILE ? `${INPUT}/prompt` : part)).join(' ')
+}
+
+function supervised(command: string, hooks: Hooks): string[] {
+  const run = (name: HookName): string => {
+    const { timeoutMs } = hooks[name] as Hook
+    return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
+  }
+  const when = (name: HookName, condition: string): string[] =>
+    hooks[name] === undefined ? [] : [`if ${condition}; then why; ${run(name)}; fi`]
+  return [
+    ...SUPERVISOR,
+    ...(hooks.pre === undefined ? [] : [run('pre')]),
+    `if [ -z "$failed$stopped" ]; then`,
+    `  ${command} </dev/null &`,
+    // The signal may have come before there was anybody to forward it to.
+    '  child=$! target=$!; forward; await',
+    '  engine=$code JOB_EXIT_CODE=$code; ended="$ended engine=$code"',
+    'fi',
+    ...when('post', '[ "$engine" = 0 ] && [ -z "$stopped" ]'),
+    ...when('onFailure', '[ "$engine" != 0 ] || [ -n "$failed$stopped" ]'),
+    ...when('always', 'true'),
+    `printf '\\nagent-executor: ended%s\\n' "$ended" >&2`,
+    'if [ -n "$engine" ] && [ "$engine" != 0 ]; then exit "$engine"; fi',
+    `if [ -n "$failed" ]; then exit ${HOOK_FAILED_EXIT_CODE}; fi`,
+    `if [ -n "$stopped" ]; then exit ${STOPPED_EXIT_CODE}; fi`,
+    'exit 0',
+  ]
+}
 
 const ROOT = 0
 
+type Input = {
+  prompt: string
+  files: readonly RunAgentFile[]
+  hooks: Hooks
+  /** Read by the shell before anything runs; null where there is nothing to read. */
+  env: string | null
+}
+
 /** `first`: nothing was put there before. Later, `once` has to stay as it is. */
-export function inputTar(prompt: string, files: readonly RunAgentFile[], first: boolean): Buffer {
-  const folders = new Set(files.flatMap(({ path }) => foldersOf(`files/${path}`)))
+export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): Buffer {
+  const scripts = Object.entries(hooks).map(([name, { script }]) => ({ path: `hooks/${name}`, script }))
+  const folders = new Set([
+    ...files.flatMap(({ path }) => foldersOf(`files/${path}`)),
+    ...scripts.flatMap(({ path }) => foldersOf(path)),
+  ])
   const entries: TarEntry[] = [{ path: 'prompt', mode: 0o644, uid: ROOT, content: Buffer.from(prompt) }]
   if (first) entries.push({ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) })
+  if (env !== null) entries.push({ path: 'env', mode: 0o444, uid: ROOT, content: Buffer.from(env) })
   for (const path of folders) entries.push({ path, mode: 0o755, uid: ROOT, content: null })
+  for (const { path, script } of scripts) entries.push({ path, mode: 0o644, uid: ROOT, content: Buffer.from(script) })
   for (const { path, content, contentBase64 = '', mode = '0644' } of files)
     entries.push({
       path: `files/${path}`,

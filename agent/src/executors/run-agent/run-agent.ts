@@ -8,7 +8,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   attemptId,
+  ENGINES,
   type FailureCode,
+  type JsonValue,
   type Resources,
   type RunAgentPayload,
   type RunAgentReason,
@@ -18,13 +20,17 @@ import type { CrashPoint } from '../../crash-points.ts'
 import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
-import type { Resumption, Spool } from '../../logs/spools.ts'
+import type { Reading, Resumption, Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
+import { availability } from './availability.ts'
 import { createCapture } from './capture.ts'
-import { classify, type End } from './classify.ts'
-import { inputTar, SHELL_ENTRYPOINT } from './input.ts'
+import { classify, type End, type Failed } from './classify.ts'
+import { environment, environmentFile } from './environment.ts'
+import { endedFrom } from './hooks.ts'
+import { entrypoint, inputTar } from './input.ts'
 import { type Output, readOutput } from './output.ts'
+import { planOf } from './plan.ts'
 import { nextStep } from './step.ts'
 
 export type RunAgentOptions = {
@@ -40,6 +46,10 @@ export type RunAgentOptions = {
   defaults: Resources
   maxima: Resources
   runtime: string
+  /** 0: the agent takes no RUN_AGENT. */
+  slots?: number
+  /** What `engines` says has changed. */
+  changed?: () => void
   crashPoint: (name: CrashPoint) => void
   warn: (facts: object, message: string) => void
   /** How long Docker may be silent before the start until the attempt fails. */
@@ -64,13 +74,26 @@ const SPOOL_END_MS = 5000
 const LOG_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
-  const { docker, agentId, warn } = options
+  const { docker, agentId, warn, image, slots = 1 } = options
   const strange = new Set<string>()
+  let hasImage: boolean | null = null
+  const lookForImage = async (): Promise<void> => {
+    const before = hasImage
+    hasImage = await docker.hasImage(image)
+    if (hasImage !== before) options.changed?.()
+  }
   return {
     type: 'RUN_AGENT',
     afterCrash: 'adopt',
     ready: docker.up,
-    run: (work, signal, container) => createAttempt(options, work, signal, container).run(),
+    engines: () => {
+      const here = availability({ slots, docker: { up: docker.up(), reason: docker.reason() }, image, hasImage })
+      return Object.fromEntries(ENGINES.map((engine) => [engine, here]))
+    },
+    run: (work, signal, container) =>
+      work.payload.dryRun === true
+        ? dryRun(options, work, signal)
+        : createAttempt(options, work, signal, container).run(),
 
     async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
       if (!docker.up()) return
@@ -83,6 +106,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
           warn({ attemptId, containerId: id }, 'a container of an attempt that the journal does not know is left alone')
         }
       }
+      await lookForImage()
     },
   }
 }
@@ -97,6 +121,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const { payload } = work
   const owner = { agentId, attemptId: attemptId(work.commandId, work.attempt) }
   const image = payload.image ?? options.image
+  const secrets = [...options.secrets, ...Object.values(payload.secrets?.promptVars ?? {})]
   const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
 
   let loggedId = log.id
@@ -153,7 +178,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     await Promise.race([ended, sleep(SPOOL_END_MS, undefined, { ref: false })])
   }
 
-  const reading = (resumption: Resumption | null) => ({ secrets: options.secrets, reading: resumption })
+  const reading = (newest: Reading | null) => ({ secrets, reading: newest })
 
   /** What an earlier life has not spooled, and what comes now: from Docker's log, again where it was cut off. */
   const keepSpooling = async (id: string): Promise<void> => {
@@ -163,7 +188,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     const isGood = relay?.output.state() === 'open' && !relay.resumption.isLost()
     if (isGood || performance.now() < rereadAtMs) return
     rereadAtMs = performance.now() + REREAD_MS
-    const resumption = spool.resume()
+    const resumption = spool.resume(secrets)
     try {
       relay = { resumption, output: readOutput(await docker.logs(id), reading(resumption)) }
     } catch (error) {
@@ -211,17 +236,10 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const create = async (): Promise<Ending | null> => {
-    const refusal = refusalOf(options, payload, image)
-    if (refusal !== null) return failed(refusal)
-    const made = createOptions({
-      ...{ ...owner, image, runtime: options.runtime, entrypoint: SHELL_ENTRYPOINT },
-      env: payload.env ?? {},
-      resources: resourcesOf(options, payload),
-    })
-    const loose = loosenings(made, options.maxima)
-    if (loose.length > 0) return failed({ code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` })
+    const prepared = prepare(options, work)
+    if ('code' in prepared) return failed(prepared)
     try {
-      await docker.create(made)
+      await docker.create(prepared.made)
     } catch (error) {
       if (!(error instanceof DockerRefused)) throw error
       if (error.statusCode === 404)
@@ -237,7 +255,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
     try {
-      await docker.put(seen.id, INPUT, inputTar(payload.prompt, payload.files ?? [], loggedId === null))
+      const input = {
+        prompt: payload.secrets?.prompt ?? payload.prompt,
+        files: payload.files ?? [],
+        hooks: payload.hooks ?? {},
+        env: environmentFile(environment(payload, work)),
+      }
+      await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
     } catch (error) {
       if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
       throw error
@@ -248,7 +272,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
     loggedId = seen.id
     whole?.stop()
-    whole = readOutput(await docker.attach(seen.id), { secrets: options.secrets, reading: spool?.begin() ?? null })
+    whole = readOutput(await docker.attach(seen.id), reading(spool?.begin(secrets) ?? null))
     // Asked for to end while all that was done.
     if (signal.aborted) return null
     const askedBefore = startAsked
@@ -343,13 +367,16 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     loggedId ??= seen.id
     const read = await outputOf(seen.id)
     const stderr = read.output?.stderr ?? nothing
+    const lastWords = stderr.text().text
+    const hasHooks = payload.hooks !== undefined
     const { reason, failure } = classify({
       ...{ exitCode: seen.exitCode, oomKilled: seen.oomKilled, unwatched: outage || !watched },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
-      lastWords: stderr.text().text,
+      ...{ lastWords, hasHooks },
     })
     const { exitCode, oomKilled, tookMs } = seen
     const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
+    if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
     return failure === null ? { ok: true, result } : withResult(failure, result)
   }
 
@@ -385,7 +412,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   /** All of it, into the result and the spool. Null where the logging driver cannot be read from. */
   const readLog = async (id: string): Promise<{ output: Output; resumption: Resumption | null } | null> => {
-    const resumption = spool?.resume() ?? null
+    const resumption = spool?.resume(secrets) ?? null
     let output: Output
     try {
       output = readOutput(await docker.logs(id), reading(resumption))
@@ -414,15 +441,55 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     stderr: (output?.stderr ?? nothing).text(),
     outputFrom: from,
     tookMs: end.tookMs,
+    ...(payload.hooks === undefined ? {} : { hooks: null }),
   })
 
   return { run }
 }
 
+/** What a container would be made with, or why it is not. */
+function prepare(
+  options: RunAgentOptions,
+  { commandId, attempt, payload }: Work<RunAgentPayload>,
+): { made: ReturnType<typeof createOptions>; image: string } | Failed {
+  const image = payload.image ?? options.image
+  const refusal = refusalOf(options, payload, image)
+  if (refusal !== null) return refusal
+  const made = createOptions({
+    agentId: options.agentId,
+    attemptId: attemptId(commandId, attempt),
+    ...{ image, runtime: options.runtime, entrypoint: entrypoint(payload) },
+    env: payload.env ?? {},
+    resources: resourcesOf(options, payload),
+  })
+  const loose = loosenings(made, options.maxima)
+  if (loose.length > 0) return { code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` }
+  return { made, image }
+}
+
+/** Nothing is made and nothing logged, so that a later life answers the same again. */
+async function dryRun(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal): Promise<Ending> {
+  const prepared = prepare(options, work)
+  if ('code' in prepared) return failed(prepared)
+  const { made, image } = prepared
+  const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
+  for (;;) {
+    if (signal.aborted) return NOT_BEGUN
+    try {
+      const imagePresent = await options.docker.hasImage(image)
+      const env = environment(work.payload, work).map(([name]) => name)
+      return { ok: true, result: planOf(work.payload, made, { image, imagePresent, env }) as unknown as JsonValue }
+    } catch (error) {
+      if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
+      if (performance.now() > giveUpAtMs) return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+}
+
 const nothing = createCapture(2)
 
-const withResult = (failure: { code: FailureCode; message: string }, result: RunAgentResult): Ending =>
-  Object.assign(failed(failure), { result })
+const withResult = (failure: Failed, result: RunAgentResult): Ending => Object.assign(failed(failure), { result })
 
 /** Whoever else may begin when the lease is over does not wait for a grace. */
 const graceMsOf = (cause: StopCause): number => {

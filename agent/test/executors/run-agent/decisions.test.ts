@@ -33,7 +33,7 @@ t.test('a container of somebody else is never started, stopped or read', async (
 })
 
 const end = (change: Partial<End>): End => ({
-  ...{ exitCode: 0, oomKilled: false, stoppedFor: null, unwatched: false, lastWords: '' },
+  ...{ exitCode: 0, oomKilled: false, stoppedFor: null, unwatched: false, lastWords: '', hasHooks: false },
   ...change,
 })
 

@@ -1,6 +1,7 @@
-/** The calls of agents, and the list of them. */
+/** The calls of agents, the list of them, and what they can run. */
 import {
   AgentRecord,
+  EngineRecord,
   HeartbeatRequest,
   HeartbeatResponse,
   Id,
@@ -14,6 +15,7 @@ import {
 } from '@agent-executor/protocol'
 import { Type } from 'typebox'
 import type { Agent } from '../../lifecycle/agent.ts'
+import { engineRecords } from '../../lifecycle/engines.ts'
 import { heartbeat } from '../../lifecycle/heartbeat.ts'
 import { mayTake } from '../../lifecycle/matching.ts'
 import { agentRecord } from '../../lifecycle/record.ts'
@@ -82,7 +84,8 @@ export function agentRoutes(app: App, context: Context): void {
           agentId,
           ask: [...new Set(sync.held.map((item) => parseAttemptId(item.attemptId).commandId))],
           want,
-          mayTake: (lane, agent) => agent !== null && mayTake(agent, lane),
+          // As it is with this sync.
+          mayTake: (lane, agent) => agent !== null && mayTake({ ...agent, ...toldIn(sync) }, lane),
           nowMs: now,
         },
         (turn) => {
@@ -163,6 +166,13 @@ export function agentRoutes(app: App, context: Context): void {
     return (await store.agents()).map(({ agent, load }) => agentRecord(agent, load, now))
   })
 
+  app.get('/engines', { schema: { response: { 200: Type.Array(EngineRecord) } } }, async () =>
+    engineRecords(
+      (await store.agents()).map(({ agent }) => agent),
+      nowMs(),
+    ),
+  )
+
   app.post(
     '/recovery/end',
     { schema: { response: { 200: Type.Object({ ended: Type.Boolean() }) } } },
@@ -173,6 +183,8 @@ export function agentRoutes(app: App, context: Context): void {
     },
   )
 }
+
+const toldIn = ({ engines }: SyncRequest) => (engines === undefined ? {} : { engines })
 
 const withKeptOutcomes = (sync: SyncRequest, bytesMax: number): SyncRequest => ({
   ...sync,

@@ -9,19 +9,22 @@ import {
   Id,
   Instant,
   Label,
+  type RunAgentSubmission,
+  type Submission,
   submissionSchema,
 } from '@agent-executor/protocol'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { newestAttempt } from '../../lifecycle/command.ts'
+import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
-import { commandOf, submissionProblems } from '../../lifecycle/submission.ts'
+import { commandOf, type ProfileRun, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
 import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
+import { profileRun } from '../profile-request.ts'
 
 export const CommandIdParams = Type.Object({ commandId: Id })
 
@@ -90,6 +93,12 @@ export function commandRoutes(app: App, context: Context): void {
     done()
   }
 
+  const commandFor = async (submission: Submission, now: number): Promise<Command> => {
+    const named = profileNamed(submission)
+    const run: ProfileRun | null = named && (await profileRun(context, named, submission.timeoutMs))
+    return commandOf(submission, newId(), now, run)
+  }
+
   app.post(
     '/commands',
     {
@@ -102,11 +111,12 @@ export function commandRoutes(app: App, context: Context): void {
       const now = nowMs()
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
       const problems = submissionProblems(request.body, now)
-      // A replay is answered as the first time was, though its deadline may have passed since.
-      const replay = problems.length > 0 && key !== null ? await store.replay(key) : undefined
+      // A replay is answered as the first time was, though its deadline may have passed since, or its profile be another.
+      const mayDiffer = problems.length > 0 || profileNamed(request.body) !== null
+      const replay = mayDiffer && key !== null ? await store.replay(key) : undefined
       if (problems.length > 0 && replay === undefined)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
-      const submitted = replay ?? (await store.submit(commandOf(request.body, newId(), now), key))
+      const submitted = replay ?? (await store.submit(await commandFor(request.body, now), key))
       if (submitted.outcome === 'conflict')
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
@@ -248,6 +258,12 @@ export function commandRoutes(app: App, context: Context): void {
       return reply.status(final ? 200 : 202).send(record)
     },
   )
+}
+
+/** The payload where it names a profile, else null. */
+const profileNamed = ({ type, payload }: Submission): (RunAgentSubmission & { profile: string }) | null => {
+  const { profile } = type === 'RUN_AGENT' ? (payload as RunAgentSubmission) : {}
+  return profile === undefined ? null : { ...(payload as RunAgentSubmission), profile }
 }
 
 /** Bare or as a quoted structured-field string; at most 255 visible ASCII characters. */

@@ -1,18 +1,9 @@
 /** Profiles: read, write, and what one comes to for a request. */
-import {
-  DocumentName,
-  type ProfileOverrides,
-  ProfileRecord,
-  ProfileSummary,
-  Resolution,
-  TEXT_CHARACTERS_MAX,
-  type VariableValues,
-} from '@agent-executor/protocol'
+import { DocumentName, ProfileRecord, ProfileSummary, Resolution, TEXT_CHARACTERS_MAX } from '@agent-executor/protocol'
 import { Type } from 'typebox'
-import { NO_MATCH, namesIn, readProfile } from '../../documents/read-content.ts'
-import { checkOverrides, checkVariables } from '../../documents/schemas.ts'
-import type { LiveProfile, Problem, ProfileContent } from '../../profiles/document.ts'
-import { configurationOf, type Resolved, resolve, shownValues } from '../../profiles/resolve.ts'
+import { readProfile } from '../../documents/read-content.ts'
+import type { LiveProfile, ProfileContent } from '../../profiles/document.ts'
+import { configurationOf, type Resolved } from '../../profiles/resolve.ts'
 import type { App, Context } from '../context.ts'
 import {
   DocumentParams,
@@ -23,10 +14,10 @@ import {
   headOf,
   preconditionOf,
   refuse,
-  rendered,
   VersionQuery,
 } from '../documents.ts'
 import { queryJson } from '../json-body.ts'
+import { resolvedRequest, shownPrompt } from '../profile-request.ts'
 
 /** The TOML text or the same as JSON; its schema is that of the profile, and held against it after the text was read. */
 const source = {
@@ -43,7 +34,7 @@ const Anything = Type.Optional(Type.Unsafe<unknown>({ type: 'object' }))
 const ResolveBody = Type.Object({ overrides: Anything, variables: Anything }, closed)
 
 export function profileRoutes(app: App, context: Context): void {
-  const { documents, renderer, limits } = context
+  const { renderer, limits } = context
   const calls = documentCalls('profile', context)
   const bodyLimit = documentBodyLimit(limits.bodyBytesMax)
   const config = { toml: true }
@@ -130,40 +121,8 @@ export function profileRoutes(app: App, context: Context): void {
   deleteRoute(app, 'profile', calls)
 
   const resolution = async (name: string, given: { overrides: unknown; variables: unknown }): Promise<Resolution> => {
-    const problems = [
-      ...checkOverrides(given.overrides, '/overrides'),
-      ...checkVariables(given.variables, '/variables'),
-    ]
-    if (problems.length > 0) throw refuse({ code: 'INVALID_REQUEST', details: problems })
-    const overrides = given.overrides as ProfileOverrides
-    const names = {
-      text: await namesOf(overrides.prompt?.text, '/overrides/prompt/text'),
-      system: await namesOf(overrides.prompt?.system, '/overrides/prompt/system'),
-    }
-    const request = { overrides, variables: given.variables as VariableValues, names }
-    const answer = resolve(await documents.newest(), name, request, limits)
-    if (!answer.ok) throw refuse(answer.refusal)
-    const { resolved } = answer
-    const matches = rendered(await renderer.matches(resolved.patterns), 'a pattern of a variable')
-    const unmatched = resolved.patterns.filter((_, index) => matches[index] !== true)
-    if (unmatched.length > 0)
-      throw refuse({
-        code: 'INVALID_REQUEST',
-        details: unmatched.map(({ path }): Problem => ({ path, message: NO_MATCH })),
-      })
-    const { text, system } = resolved.prompt
-    const texts = await renderer.render([text ?? '', system ?? ''], shownValues(resolved.variables))
-    const [shownText = '', shownSystem = ''] = rendered(texts, 'the prompt')
-    return resolutionRecord(name, resolved, {
-      text: text === null ? null : shownText,
-      system: system === null ? null : shownSystem,
-    })
-  }
-
-  const namesOf = async (text: string | undefined, path: string): Promise<string[]> => {
-    const read = await namesIn(renderer, text, path)
-    if (!read.ok) throw refuse(read.refusal)
-    return read.content
+    const resolved = await resolvedRequest(context, name, given)
+    return resolutionRecord(name, resolved, await shownPrompt(context, resolved))
   }
 
   const resolveResponse = { response: { 200: Resolution } }

@@ -34,7 +34,7 @@ export function simpleApiRoutes(app: App, context: Context): void {
           agentId,
           ask: [],
           want: Object.fromEntries(SIMPLE_TYPES.map((type) => [type, 1])),
-          mayTake: (lane) => lane.labels.length === 0 && (lane.pinnedTo ?? agentId) === agentId,
+          mayTake: ({ labels, pinnedTo }) => labels.length === 0 && (pinnedTo ?? agentId) === agentId,
           nowMs: now,
         },
         (turn) => nextCommand(turn, call(agentId, now)),

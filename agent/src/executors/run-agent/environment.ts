@@ -1,0 +1,37 @@
+/**
+ * What engine and hooks find in their environment besides what the command says: who they are, and the variables of the
+ * profile. It goes in as a file, because `docker inspect` shows what a container is given otherwise. Pure.
+ */
+import type { RunAgentPayload } from '@agent-executor/protocol'
+
+/** A longer value is only in the prompt: the kernel refuses to start a program with much more. */
+export const ENV_VALUE_BYTES_MAX = 8192
+
+type Attempt = { commandId: string; attempt: number }
+
+/** Empty for a command without a profile. */
+export function environment(
+  { resolvedFrom, secrets }: RunAgentPayload,
+  { commandId, attempt }: Attempt,
+): [string, string][] {
+  if (resolvedFrom === undefined) return []
+  const variables = Object.entries({ ...resolvedFrom.promptVars, ...secrets?.promptVars })
+  return [
+    ['JOB_COMMAND_ID', commandId],
+    ['JOB_ATTEMPT', String(attempt)],
+    ['JOB_PROFILE', resolvedFrom.profile],
+    ...variables
+      .map(([name, value]): [string, string] => [
+        `VAR_${name}`,
+        Array.isArray(value) ? value.join('\n') : String(value),
+      ])
+      .filter(([, value]) => Buffer.byteLength(value) <= ENV_VALUE_BYTES_MAX),
+  ]
+}
+
+/** A text that a POSIX shell reads as it is. */
+export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
+
+/** Lines that a shell reads; null where there are none. */
+export const environmentFile = (values: readonly (readonly [string, string])[]): string | null =>
+  values.length === 0 ? null : values.map(([name, value]) => `export ${name}=${quoted(value)}\n`).join('')

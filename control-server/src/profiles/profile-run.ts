@@ -1,0 +1,120 @@
+/**
+ * What a run gets of a profile: every value it has at the submission, so that no later change of a document changes a
+ * command. Secrets go apart from what can be read.
+ */
+import {
+  CAPABILITIES,
+  type Capability,
+  ENGINES,
+  type EngineName,
+  engineNamed,
+  HOOK_NAMES,
+  type Hook,
+  type HookName,
+  type ResolvedFrom,
+  type RunAgentPayload,
+  type RunAgentSecrets,
+  type RunAgentSubmission,
+} from '@agent-executor/protocol'
+import type { Refusal } from './change.ts'
+import type { Problem } from './document.ts'
+import { type FieldPath, pointerTo } from './fields.ts'
+import { type Resolved, SECRET_SHOWN, secretValues } from './resolve.ts'
+
+const FIELDS_OF: Readonly<Record<Capability, readonly FieldPath[]>> = {
+  model: ['agent.model'],
+  system: ['prompt.system'],
+  tools: ['tools.allow', 'tools.deny'],
+}
+
+/** Why the configuration cannot run, or null. What the request says is its fault, the rest is the profile's. */
+export function runRefusal(resolved: Resolved): Refusal | null {
+  const problems = [...engineProblems(resolved), ...promptProblems(resolved)]
+  const asked = problems.filter(({ path }) => path.startsWith('/overrides/') || path.startsWith('/variables/'))
+  if (asked.length > 0) return { code: 'INVALID_REQUEST', details: asked }
+  return problems.length > 0 ? { code: 'PROFILE_UNUSABLE', details: problems } : null
+}
+
+function engineProblems({ fields }: Resolved): Problem[] {
+  const placed = (path: FieldPath, message: string): Problem => ({
+    path: `${fields.get(path)?.from === 'request' ? '/overrides' : ''}${pointerTo(path)}`,
+    message,
+  })
+  const name = String(fields.get('agent.engine')?.value)
+  const engine = engineNamed(name)
+  if (engine === undefined)
+    return [placed('agent.engine', `is ${name}, and this server has only ${ENGINES.join(', ')}`)]
+  return CAPABILITIES.filter((capability) => !engine.can[capability]).flatMap((capability) =>
+    FIELDS_OF[capability]
+      .filter((path) => fields.has(path))
+      .map((path) => placed(path, `means nothing to the engine ${name}, which has no ${capability}`)),
+  )
+}
+
+function promptProblems({ prompt, variables }: Resolved): Problem[] {
+  const withNul = [...variables].filter(([, { value }]) => [value].flat().some((each) => String(each).includes('\0')))
+  return [
+    ...(prompt.text === null ? [{ path: '/overrides/prompt', message: 'is required: the profile has no prompt' }] : []),
+    // No file name, script or environment can have it.
+    ...withNul.map(([name]) => ({ path: `/variables/${name}`, message: 'must not contain NUL' })),
+  ]
+}
+
+/** The rendered prompt, once as everybody may read it and once as it is. */
+type Prompt = { shown: string; real: string }
+
+/** What `runRefusal` has let pass, as the agent gets it. */
+export function profileRunOf(
+  { profile, env, files, dryRun }: RunAgentSubmission,
+  resolved: Resolved,
+  prompt: Prompt,
+): { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number } {
+  const { fields } = resolved
+  const said = (path: FieldPath) => fields.get(path)?.value
+  const image = said('agent.image') as string | undefined
+  const hooks = hooksOf(fields)
+  const promptVars = secretValues(resolved.variables)
+  const payload: RunAgentPayload = {
+    engine: said('agent.engine') as EngineName,
+    prompt: prompt.shown,
+    ...(image === undefined ? {} : { image }),
+    ...(env === undefined ? {} : { env }),
+    ...(files === undefined ? {} : { files }),
+    idleTimeoutMs: said('agent.idleTimeoutMs') as number,
+    resources: {
+      memoryBytes: said('resources.memoryBytes') as number,
+      cpus: said('resources.cpus') as number,
+      pidsMax: said('resources.pidsMax') as number,
+      workspaceBytes: said('resources.tmpBytes') as number,
+    },
+    ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
+    ...(dryRun === true ? { dryRun } : {}),
+    resolvedFrom: {
+      profile: profile as string,
+      profiles: resolved.chain.map(({ name, version }) => ({ name, version })),
+      templates: [...resolved.templates],
+      promptVars: shownVariables(resolved.variables),
+    },
+  }
+  const secrets: RunAgentSecrets | null =
+    Object.keys(promptVars).length === 0
+      ? null
+      : { promptVars, ...(prompt.real === prompt.shown ? {} : { prompt: prompt.real }) }
+  return { payload, secrets, timeoutMs: said('agent.timeoutMs') as number }
+}
+
+const hooksOf = (fields: Resolved['fields']): Partial<Record<HookName, Hook>> =>
+  Object.fromEntries(
+    HOOK_NAMES.flatMap((name): [HookName, Hook][] => {
+      const script = fields.get(`hooks.${name}.script`)?.value
+      const timeoutMs = fields.get(`hooks.${name}.timeoutMs`)?.value
+      return script === undefined ? [] : [[name, { script: script as string, timeoutMs: timeoutMs as number }]]
+    }),
+  )
+
+const shownVariables = (variables: Resolved['variables']): ResolvedFrom['promptVars'] =>
+  Object.fromEntries(
+    [...variables].flatMap(([name, { variable, value }]): [string, ResolvedFrom['promptVars'][string]][] =>
+      value === undefined ? [] : [[name, variable.type === 'secret' ? SECRET_SHOWN : value]],
+    ),
+  )

@@ -1,0 +1,112 @@
+// What a run gets of a profile: all of it, nothing that was not there, and no secret where somebody can read it.
+import type { Profile, RunAgentSubmission } from '@agent-executor/protocol'
+import fc from 'fast-check'
+import t from 'tap'
+import { profileRunOf, runRefusal } from '../../src/profiles/profile-run.ts'
+import { type Resolved, resolve } from '../../src/profiles/resolve.ts'
+import { documentsOf, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
+
+const resolved = (profile: Profile, request = requestOf()): Resolved => {
+  const documents = documentsOf(
+    profileVersion('base', { agent: { engine: 'shell', timeoutMs: 60_000 } }, {}, 4),
+    templateVersion('text', 'echo', [], 7),
+    profileVersion('own', { extends: 'base', prompt: { template: 'text' }, ...profile }, {}, 2),
+  )
+  const answer = resolve(documents, 'own', request, MAXIMA)
+  if (!answer.ok) throw new Error(JSON.stringify(answer.refusal))
+  return answer.resolved
+}
+const runOf = (of: Resolved, submission: RunAgentSubmission = {}) =>
+  profileRunOf({ profile: 'own', ...submission }, of, { shown: 'shown', real: 'shown' })
+
+t.test('every value is in the payload, and the versions it comes from', async (t) => {
+  const hook = { script: 'true' }
+  const { payload, secrets, timeoutMs } = runOf(
+    resolved({
+      agent: { image: 'i:1', idleTimeoutMs: 5 },
+      resources: { cpus: 0.5, tmpBytes: 2_097_152 },
+      hooks: { always: hook, pre: { script: 'x', timeoutMs: 7 } },
+    }),
+    { env: { A: 'b' }, files: [{ path: 'f', content: '' }], dryRun: true },
+  )
+  t.same(payload, {
+    engine: 'shell',
+    prompt: 'shown',
+    image: 'i:1',
+    env: { A: 'b' },
+    files: [{ path: 'f', content: '' }],
+    idleTimeoutMs: 5,
+    resources: { memoryBytes: 2_147_483_648, cpus: 0.5, pidsMax: 512, workspaceBytes: 2_097_152 },
+    hooks: { pre: { script: 'x', timeoutMs: 7 }, always: { script: 'true', timeoutMs: 60_000 } },
+    dryRun: true,
+    resolvedFrom: {
+      profile: 'own',
+      profiles: [
+        { name: 'own', version: 2 },
+        { name: 'base', version: 4 },
+      ],
+      templates: [{ name: 'text', version: 7 }],
+      promptVars: {},
+    },
+  })
+  t.equal(secrets, null)
+  t.equal(timeoutMs, 60_000)
+  t.same(
+    runOf(resolved({ prompt: { text: 'x' } })).payload.resolvedFrom?.templates,
+    [],
+    'an own text hides the template',
+  )
+})
+
+t.test('what the engine has no use for is refused, where it was said', async (t) => {
+  const refusalOf = (profile: Profile, overrides = {}) => runRefusal(resolved(profile, requestOf({ overrides })))
+  t.equal(refusalOf({}), null)
+  t.match(refusalOf({ agent: { model: 'm' } }), { code: 'PROFILE_UNUSABLE', details: [{ path: '/agent/model' }] })
+  t.match(refusalOf({ tools: { deny: [] } }), { code: 'PROFILE_UNUSABLE', details: [{ path: '/tools/deny' }] })
+  t.match(refusalOf({ prompt: { template: 'text', system: 's' } }), { details: [{ path: '/prompt/system' }] })
+  t.match(refusalOf({}, { agent: { model: 'm' }, tools: { allow: ['a'] } }), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/overrides/agent/model' }, { path: '/overrides/tools/allow' }],
+  })
+  t.match(refusalOf({ agent: { engine: 'codex' } }), { code: 'PROFILE_UNUSABLE', details: [{ path: '/agent/engine' }] })
+  t.match(refusalOf({}, { agent: { engine: 'gemini' } }), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/overrides/agent/engine', message: /only shell/ }],
+  })
+})
+
+t.test('a prompt there has to be, and no variable has a NUL', async (t) => {
+  const documents = documentsOf(profileVersion('none', { agent: { engine: 'shell' } }))
+  const none = resolve(documents, 'none', requestOf(), MAXIMA)
+  t.match(none.ok && runRefusal(none.resolved), { code: 'INVALID_REQUEST', details: [{ path: '/overrides/prompt' }] })
+  const prompt: Profile['prompt'] = { text: 'x', variables: { s: { type: 'secret' }, l: { type: 'list' } } }
+  for (const [variables, path] of [
+    [{ s: 'a\0' }, '/variables/s'],
+    [{ l: ['a', 'b\0'] }, '/variables/l'],
+  ] as const)
+    t.match(runRefusal(resolved({ prompt }, requestOf({ variables: variables as never }))), {
+      code: 'INVALID_REQUEST',
+      details: [{ path }],
+    })
+})
+
+t.test('whatever a secret is, the payload does not have it and the secrets do', async () => {
+  fc.assert(
+    fc.property(fc.uuid(), fc.string({ minLength: 1 }), fc.boolean(), (secret, open, isInPrompt) => {
+      const variables: NonNullable<Profile['prompt']>['variables'] = {
+        token: { type: 'secret' },
+        open: { type: 'string' },
+      }
+      const of = resolved(
+        { prompt: { text: 'x', variables } },
+        requestOf({ variables: { token: secret, open: open.replaceAll('\0', '') } }),
+      )
+      const real = isInPrompt ? `with ${secret}` : 'without'
+      const prompt = { shown: isInPrompt ? 'with [secret]' : 'without', real }
+      const { payload, secrets } = profileRunOf({ profile: 'own' }, of, prompt)
+      if (JSON.stringify(payload).includes(secret)) return false
+      if (payload.resolvedFrom?.promptVars.token !== '[secret]') return false
+      return secrets?.promptVars.token === secret && secrets.prompt === (isInPrompt ? real : undefined)
+    }),
+  )
+})

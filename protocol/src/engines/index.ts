@@ -1,0 +1,53 @@
+/** The engines that exist. Another one is a file beside this one, and its name here. */
+import { Type } from 'typebox'
+import { CAPABILITIES, type Capability, type EngineDefinition } from './engine.ts'
+import { shell } from './shell.ts'
+
+export { CAPABILITIES, type Capability, type EngineDefinition, PROMPT_FILE } from './engine.ts'
+
+const ALL = [shell] as const
+export type EngineName = (typeof ALL)[number]['name']
+
+export const ENGINE_DEFINITIONS: readonly EngineDefinition[] = ALL
+export const ENGINES: readonly EngineName[] = ALL.map(({ name }) => name)
+
+/** Undefined where there is none of this name. */
+export const engineNamed = (name: string): EngineDefinition | undefined =>
+  ENGINE_DEFINITIONS.find((engine) => engine.name === name)
+
+/** Whether an agent can run an engine now, and why not; the same as an agent tells it and as clients read it. */
+const availability = {
+  available: Type.Boolean(),
+  reason: Type.Union([Type.String({ maxLength: 500 }), Type.Null()], { description: 'Why not' }),
+}
+export type EngineAvailability = { available: boolean; reason: string | null }
+
+/** By the name of the engine. An agent may know engines that this server does not. */
+export const EngineAvailabilities = Type.Record(
+  Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$' }),
+  Type.Object(availability, { additionalProperties: true }),
+  { additionalProperties: false, maxProperties: 50 },
+)
+export type EngineAvailabilities = Record<string, EngineAvailability>
+
+const can: Record<Capability, ReturnType<typeof Type.Boolean>> = Object.assign(
+  {},
+  ...CAPABILITIES.map((capability) => ({ [capability]: Type.Boolean() })),
+)
+
+export const EngineRecord = Type.Object({
+  name: Type.String(),
+  description: Type.String(),
+  can: Type.Object(can, { description: 'A field that the engine cannot honour is refused at submit' }),
+  available: Type.Boolean({ description: 'An agent that is online and ready can run it now' }),
+  agents: Type.Array(Type.Object({ agentId: Type.String(), ...availability }), {
+    description: 'Every agent that is online',
+  }),
+})
+export type EngineRecord = {
+  name: string
+  description: string
+  can: Record<Capability, boolean>
+  available: boolean
+  agents: ({ agentId: string } & EngineAvailability)[]
+}
