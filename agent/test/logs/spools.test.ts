@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { framesIn } from '../../src/logs/frames.ts'
 import { GAP_MARK } from '../../src/logs/spooled-stream.ts'
-import { openSpools, type Spool } from '../../src/logs/spools.ts'
+import { openSpools, type Reading, type Spool } from '../../src/logs/spools.ts'
 import { createTail } from '../../src/logs/tail.ts'
 
 const KIB = 1024
@@ -60,12 +60,13 @@ t.test("crashed at any byte of its file, a spool goes on from Docker's log witho
   const expected = raw.toString().replaceAll('s3cret-value', '[redacted]')
   const spools = await openIn(t, dir)
   const spool = await spools.take('a.1')
-  let reading = spool.begin(secrets)
+  let reading: Reading = spool.begin(secrets)
   for (let at = 0; at < raw.length; at += 97) {
     reading.write('stdout', raw.subarray(at, Math.min(raw.length - 50, at + 97)))
     if (at % 3 !== 0) continue
     await spool.close()
-    reading = spool.begin(secrets)
+    reading = spool.resume(secrets)
+    reading.write('stdout', raw.subarray(0, Math.min(raw.length - 50, at + 97)))
   }
   await spool.close()
   const file = readFileSync(join(dir, 'a.1', 'stdout.spool'))

@@ -59,7 +59,7 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     const { epoch } = registration
     const { commandId } = await submit('tourist')
     const idle = { seq: 1, revSeen: 0, logSeq: 0, mode: 'ready', held: [] }
-    await visit('POST /agents/:agentId/sync', 200, {
+    const synced = await visit('POST /agents/:agentId/sync', 200, {
       ...tourist,
       body: { ...idle, incarnation, epoch, want: { DELAY: 1 } },
     })
@@ -73,9 +73,10 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('GET /commands/:commandId', 200, offered)
     await visit('GET /commands/:commandId/events', 200, offered)
     await visit('GET /commands/:commandId/logs', 200, offered)
-    // Nothing was granted to the tourist, which is not this route's fault.
+    // Of whatever it was offered, maybe what an attack left waiting: nothing was granted, which is not this route's fault.
+    const [offer] = synced.offers as unknown as { attemptId: string }[]
     await visit('PUT /attempts/:attemptId/logs/:stream', 409, {
-      ids: { attemptId: `${commandId}.1`, stream: 'stdout' },
+      ids: { attemptId: offer?.attemptId ?? 'none', stream: 'stdout' },
       query: `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`,
       headers: { 'Content-Range': 'bytes */0' },
       body: { sha256: '0'.repeat(64), complete: true },
