@@ -1,25 +1,27 @@
 /** The Docker of this machine, as tests look at it from outside. */
+import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import Dockerode from 'dockerode'
 import { needs } from './processes.ts'
+import type { Visit } from './target.ts'
 
-const IMAGE = 'debian:bookworm-slim'
+export const IMAGE = 'debian:bookworm-slim'
 export const DOCKER_SOCKET = '/var/run/docker.sock'
 const LABEL = 'agent-executor.agent'
+const ATTEMPT_LABEL = 'agent-executor.attempt'
 
 export const dockerode = new Dockerode({ socketPath: DOCKER_SOCKET })
 
+export const hasImage = await dockerode
+  .getImage(IMAGE)
+  .inspect()
+  .then(
+    () => true,
+    () => false,
+  )
+
 /** Options of a test with containers. */
-export const needsDocker = needs(
-  `Docker with the image ${IMAGE}`,
-  await dockerode
-    .getImage(IMAGE)
-    .inspect()
-    .then(
-      () => true,
-      () => false,
-    ),
-)
+export const needsDocker = needs(`Docker with the image ${IMAGE}`, hasImage)
 
 export const containersOf = (agentId: string) =>
   dockerode.listContainers({ all: true, filters: { label: [`${LABEL}=${agentId}`] } })
@@ -44,3 +46,42 @@ export async function countStarts(agentId: string): Promise<{ starts: () => numb
   events.on('error', () => {})
   return { starts: () => starts, stop: () => events.destroy() }
 }
+
+export type Containers = Awaited<ReturnType<typeof watchContainers>>
+
+/** From now on, all containers of attempts: when each ran, by command. */
+export async function watchContainers() {
+  const filters = JSON.stringify({ label: [ATTEMPT_LABEL], type: ['container'], event: ['start', 'die'] })
+  const events = (await dockerode.getEvents({ filters })) as Readable
+  const byCommand = new Map<string, Visit[]>()
+  const asked = new Set<string>()
+  createInterface({ input: events }).on('line', (line) => {
+    const { Action, Actor, timeNano } = JSON.parse(line) as Event
+    const [commandId = '', attempt] = (Actor.Attributes[ATTEMPT_LABEL] ?? '').split('.')
+    const visits = byCommand.get(commandId) ?? []
+    byCommand.set(commandId, visits)
+    const atMs = timeNano / 1e6
+    if (Action === 'start') visits.push({ attempt: Number(attempt), fromMs: atMs, toMs: Number.POSITIVE_INFINITY })
+    else for (const visit of visits) visit.toMs = Math.min(visit.toMs, atMs)
+  })
+  events.on('error', () => {})
+  return {
+    visits(commandId: string): readonly Visit[] {
+      asked.add(commandId)
+      return byCommand.get(commandId) ?? []
+    },
+    /** Those of the commands that were asked for, which nobody may be left to remove. */
+    async removeAll(): Promise<void> {
+      events.destroy()
+      const filters = { label: [ATTEMPT_LABEL] }
+      for (const { Id, Labels } of await dockerode.listContainers({ all: true, filters }))
+        if (asked.has((Labels[ATTEMPT_LABEL] ?? '').split('.')[0] ?? ''))
+          await dockerode
+            .getContainer(Id)
+            .remove({ force: true, v: true })
+            .catch(() => {})
+    },
+  }
+}
+
+type Event = { Action: string; Actor: { Attributes: Record<string, string | undefined> }; timeNano: number }

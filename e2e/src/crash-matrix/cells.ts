@@ -22,22 +22,20 @@ export const TYPES = {
     payload: (effectMs: number, targetUrl: string) => ({ url: `${targetUrl}/visit/${effectMs}` }),
     afterCrash: 'in doubt',
   },
+  RUN_AGENT: {
+    payload: (effectMs: number) => ({
+      ...{ engine: 'shell', prompt: `echo begun; sleep ${effectMs / 1000}; echo done` },
+      resources: { memoryBytes: 64 * 2 ** 20 },
+    }),
+    afterCrash: 'adopted',
+  },
 } as const satisfies Record<
   string,
-  { payload: (effectMs: number, targetUrl: string) => object; afterCrash: 'resumed' | 'in doubt' }
+  { payload: (effectMs: number, targetUrl: string) => object; afterCrash: AfterCrash }
 >
-type Type = keyof typeof TYPES
-
-/** What has no cells, and why. */
-export const NOT_HERE = {
-  RUN_AGENT:
-    'Its cells need Docker: e2e/test/run-agent.test.ts kills the agent at every point, with containers counted.',
-  'container.created': 'Only RUN_AGENT comes there.',
-  'container.before-commit': 'Only RUN_AGENT comes there.',
-  'container.after-commit': 'Only RUN_AGENT comes there.',
-  'container.started': 'Only RUN_AGENT comes there.',
-  'container.exited': 'Only RUN_AGENT comes there.',
-} as const
+/** `adopted`: goes on without its agent, and its next life finds it. */
+type AfterCrash = 'resumed' | 'in doubt' | 'adopted'
+export type Type = keyof typeof TYPES
 
 type Restart = 'at once' | 'after the lease' | 'never' | 'late'
 
@@ -85,9 +83,9 @@ const KILLED_EFFECT_MS = 1000
 const ENDLESS_MS = 60_000
 
 /** How far an attempt has come, as a journal and a server that survive would tell. */
-type Reached = 'waiting' | 'offered' | 'granted' | 'started' | 'done' | 'finished' | 'acknowledged'
+type Reached = 'waiting' | 'offered' | 'granted' | 'started' | 'begun' | 'done' | 'finished' | 'acknowledged'
 
-const AGENT_ROWS: Readonly<Record<Exclude<(typeof AGENT_POINTS)[number], keyof typeof NOT_HERE>, Reached>> = {
+const AGENT_ROWS: Readonly<Record<(typeof AGENT_POINTS)[number], Reached>> = {
   'register.before-send': 'waiting',
   'register.after-answer': 'waiting',
   'sync.before-send': 'waiting',
@@ -98,6 +96,11 @@ const AGENT_ROWS: Readonly<Record<Exclude<(typeof AGENT_POINTS)[number], keyof t
   'start.before-commit': 'granted',
   'start.after-commit': 'started',
   'effect.begun': 'started',
+  'container.created': 'started',
+  'container.before-commit': 'started',
+  'container.after-commit': 'started',
+  'container.started': 'begun',
+  'container.exited': 'done',
   'effect.done': 'done',
   'finish.before-commit': 'done',
   'finish.after-commit': 'finished',
@@ -140,7 +143,7 @@ const CRASH_COLUMNS = {
 } as const
 
 /** How a command may end whose agent was lost. */
-function afterLoss(reached: Reached, afterCrash: 'resumed' | 'in doubt' | 'forgotten', column: Column): Expected {
+function afterLoss(reached: Reached, afterCrash: AfterCrash | 'forgotten', column: Column): Expected {
   const { restart, retries } = column
   const ends = (ending: Ending, least: number, most: number): Expected => ({ ending, effects: [least, most] })
   const comesBack = restart !== 'never' && afterCrash !== 'forgotten'
@@ -152,13 +155,14 @@ function afterLoss(reached: Reached, afterCrash: 'resumed' | 'in doubt' | 'forgo
     case 'granted':
       return retries || comesBack ? ends('COMPLETED', 1, 1) : ends('LOST', 0, 0)
     case 'started':
+    case 'begun':
     case 'done':
     case 'finished': {
       const begun = reached === 'started' ? 0 : 1
       // A known outcome that comes back before the next grant saves the second run.
       if (retries) return ends('COMPLETED', reached === 'finished' && comesBack ? 1 : begun + 1, RETRIES)
       if (!comesBack) return ends('LOST', begun, 1)
-      return reached === 'finished' || afterCrash === 'resumed'
+      return reached === 'finished' || afterCrash !== 'in doubt'
         ? ends('COMPLETED', 1, 1)
         : ends('INTERRUPTED', begun, 1)
     }
@@ -176,14 +180,21 @@ const named = <Rest extends Place>(cell: Rest): Rest & { name: string } => ({
   name: [cell.table, cell.row, cell.type, cell.column].join(' / '),
 })
 
-function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, column: Column): Cell {
+function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, column: Column): Cell | Skipped {
+  const place = {
+    table: both ? 'both die, at a point of the agent' : 'the agent dies',
+    row: point,
+    type,
+    column: columnName(column),
+  }
+  if (point.startsWith('container') && type !== 'RUN_AGENT') return { ...place, skipped: 'It has no container.' }
+  if (type === 'RUN_AGENT' && column.retries)
+    return {
+      ...place,
+      skipped: 'A container goes on while its agent is dead: it is not taken over, and takeover is manual.',
+    }
   return named({
-    ...{
-      table: both ? 'both die, at a point of the agent' : 'the agent dies',
-      row: point,
-      type,
-      column: columnName(column),
-    },
+    ...place,
     client: 'agent',
     fresh: point.startsWith('register'),
     cause: { kind: 'crash', in: 'agent', point: `${point}:1`, both, restart: column.restart },
@@ -194,6 +205,9 @@ function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, c
     expected: afterLoss(AGENT_ROWS[point], TYPES[type].afterCrash, column),
   })
 }
+
+/** For a type that takes longer to run through than others. */
+const SAME_FOR_THE_SERVER = 'To the server, and to the messages, it is the same as DELAY.'
 
 function serverCrash(
   point: keyof typeof SERVER_ROWS,
@@ -211,6 +225,7 @@ function serverCrash(
     column: columnName(column),
   }
   const other = column.restart === 'never' || column.restart === 'late'
+  if (type === 'RUN_AGENT') return { ...place, skipped: SAME_FOR_THE_SERVER }
   if (!both && other) return { ...place, skipped: 'The agent goes on: there is none to start again.' }
   if (both && (operation === 'submit' || operation === 'batch'))
     return { ...place, skipped: 'Nothing is handed out yet: for the agent it is the crash of the server alone.' }
@@ -283,9 +298,11 @@ function proxyFault(
   fault: Fault,
   type: Type,
   retries: boolean,
-): Cell {
+): Cell | Skipped {
+  const place = { table: 'a message goes wrong', row, type, column: retries ? `${fault}, retries` : fault }
+  if (type === 'RUN_AGENT') return { ...place, skipped: SAME_FOR_THE_SERVER }
   return named({
-    ...{ table: 'a message goes wrong', row, type, column: retries ? `${fault}, retries` : fault },
+    ...place,
     client,
     fresh: client === 'simple' || message === 'register',
     cause: {
@@ -337,6 +354,9 @@ export const QUICK: readonly string[] = [
   'the agent dies / effect.done / HTTP_GET_JSON / never, retries',
   'the agent dies / finish.after-commit / HTTP_GET_JSON / after the lease',
   'the agent dies / ack.before-commit / HTTP_GET_JSON / at once',
+  'the agent dies / container.after-commit / RUN_AGENT / after the lease',
+  'the agent dies / container.started / RUN_AGENT / late',
+  'the agent dies / container.exited / RUN_AGENT / never',
   'the server dies / sync.after-commit:2 / HTTP_GET_JSON / at once',
   'the server dies / sync.after-commit:3 / HTTP_GET_JSON / at once',
   'the server dies / sweep.before-commit / DELAY / at once',

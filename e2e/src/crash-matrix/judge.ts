@@ -25,6 +25,8 @@ export type Verdict = {
 
 /** An agent that waits so long for an answer, or for its own timer, may come to the end of its lease. */
 const SLOW_MS = LEASE_MS / 5
+/** A container takes as long as that to begin and end where all is well. */
+const slowMs = ({ type }: Cell): number => (type === 'RUN_AGENT' ? 2 * LEASE_MS : SLOW_MS)
 
 type Ack = { attempt: number; state: string; result: unknown }
 
@@ -61,7 +63,7 @@ export function judge(cell: Cell, seen: Observed): Verdict {
   ]
   const slow =
     seen.exchanges.some(({ message, tookMs }) => message !== 'wait' && (tookMs ?? 0) > SLOW_MS) ||
-    seen.runs.some(({ fromMs, toMs }) => Number.isFinite(toMs) && toMs - fromMs > cell.effectMs + SLOW_MS)
+    seen.runs.some(({ fromMs, toMs }) => Number.isFinite(toMs) && toMs - fromMs > cell.effectMs + slowMs(cell))
   return {
     outcome: outcomeOf(ending, command),
     violations: [...(seen.causedMs === null ? ['the crash or fault did not happen'] : []), ...broken, ...unnamed],
@@ -85,17 +87,17 @@ const recoveryMs = ({ causedMs, first }: Observed): number | null => {
 const endingOf = (command: CommandView | null): Ending | 'unfinished' | (string & {}) =>
   command === null ? 'unfinished' : command.status === 'FAILED' ? (command.error?.code ?? 'unnamed') : command.status
 
-/** Attempts whose effect began: at the target for what reaches it, by their logs for the rest. */
+/** Attempts whose effect began: at the target or in Docker for what comes there, by their logs for the rest. */
 const effectsOf = ({ type }: Cell, { visits, runs }: Observed): number =>
   new Set((type === 'DELAY' ? runs : visits).map(({ attempt }) => attempt)).size
 
 function duplicatesOf({ type }: Cell, { visits, runs, last }: Observed): string[] {
   const problems: string[] = []
   const granted = (last?.attempts ?? []).filter(({ grantedAt }) => grantedAt !== null).length
-  const mayResume = TYPES[type].afterCrash === 'resumed'
+  const mayResume = TYPES[type].afterCrash !== 'in doubt'
   const times = (attempt: number) => visits.filter((visit) => visit.attempt === attempt).length
   for (const attempt of new Set(visits.map((visit) => visit.attempt)))
-    if (times(attempt) > 1) problems.push(`attempt ${attempt} reached the target ${times(attempt)} times`)
+    if (times(attempt) > 1) problems.push(`attempt ${attempt} had its effect ${times(attempt)} times`)
   if (last !== null && new Set(runs.map(({ attempt }) => attempt)).size > granted)
     problems.push(`more attempts were begun than the ${granted} granted`)
   for (const [index, one] of runs.entries())
@@ -107,7 +109,7 @@ function duplicatesOf({ type }: Cell, { visits, runs, last }: Observed): string[
     }
   for (const [index, one] of visits.entries())
     for (const another of visits.slice(index + 1))
-      if (overlap(one, another)) problems.push('two requests were at the target at the same time')
+      if (overlap(one, another)) problems.push('two effects were under way at the same time')
   return problems
 }
 

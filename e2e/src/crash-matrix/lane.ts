@@ -3,6 +3,7 @@
  * see every crash of all of them, and two agents. The data are read once more at the end, after a last crash: what was
  * final must still be as it was.
  */
+import { basename } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Api, type CommandView, createApi } from '../api.ts'
 import { type FaultyProxy, startFaultyProxy } from '../faulty-proxy.ts'
@@ -66,7 +67,8 @@ export async function openLane(dir: string): Promise<Lane> {
       }
     },
     async resident(client, name) {
-      const id = `${name}-${client}`
+      // Containers are found by the agent's id: it is one of this lane alone.
+      const id = `${name}-${client}-${basename(dir)}`
       const resident = residents.get(id) ?? (await lane.fresh(client, id))
       residents.set(id, resident)
       if (client === 'agent' && !resident.actor.alive()) {

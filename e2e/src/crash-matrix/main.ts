@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { hasImage, IMAGE } from '../docker.ts'
 import { CELLS, type Cell, QUICK } from './cells.ts'
 import { runMatrix } from './matrix.ts'
 import { figureText, jsonOf, tables, violationText } from './report.ts'
@@ -18,7 +19,7 @@ const HELP = `npm run crash-matrix -- [flags]
   --seed N      repeats the order of an earlier run
   --list        names the cells and runs none
 
-Exit code 0: no promise was broken. 1: one was, or cells did not run. 2: no cell is called so.
+Exit code 0: no promise was broken. 1: one was, or cells did not run. 2: no cell is called so, or Docker is not there.
 `
 
 const { values } = parseArgs({
@@ -47,6 +48,10 @@ const cells = CELLS.filter(
 if (values.list) print(cells.map(({ name }) => name).join('\n'))
 if (values.list || cells.length === 0) process.exit(cells.length === 0 ? 2 : 0)
 
+if (!hasImage && cells.some(({ type }) => type === 'RUN_AGENT')) {
+  print(`The cells of RUN_AGENT need Docker with the image ${IMAGE}; --only DELAY or HTTP_GET_JSON does without.`)
+  process.exit(2)
+}
 const seed = Number(values.seed ?? randomInt(1, 2 ** 31))
 print(`SEED=${seed} (the order of the cells; --seed ${seed} repeats it), ${cells.length} cells`)
 const dir = await mkdtemp(join(tmpdir(), 'crash-matrix-'))

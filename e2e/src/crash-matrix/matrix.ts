@@ -1,6 +1,7 @@
 /** Runs cells side by side: lanes with a server each, which take the next cell when they are done with one. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { watchContainers } from '../docker.ts'
 import { createRandom } from '../random.ts'
 import { startTarget } from '../target.ts'
 import { CELLS, type Cell } from './cells.ts'
@@ -32,6 +33,7 @@ export async function runMatrix({
 }: MatrixOptions): Promise<{ results: Result[]; figures: Figures }> {
   const beganMs = performance.now()
   const target = await startTarget()
+  const containers = cells.some(({ type }) => type === 'RUN_AGENT') ? await watchContainers() : null
   const waiting = shuffled(cells, seed).map((cell) => ({ cell, again: TIMES }))
   const results: Result[] = []
   let number = 0
@@ -57,7 +59,7 @@ export async function runMatrix({
         lane = await openLane(laneDir)
       }
       const cellBeganMs = performance.now()
-      const seen = await runCell(cell, number, lane, target).catch(
+      const seen = await runCell(cell, number, lane, { target, containers }).catch(
         (error: unknown): Observed => ({ ...nothing, problem: String(error) }),
       )
       const verdict = judge(cell, seen)
@@ -80,6 +82,7 @@ export async function runMatrix({
   }
   await Promise.all(Array.from({ length: Math.min(jobs, cells.length) }, work))
   await target.close()
+  await containers?.removeAll()
   const names = cells.map(({ name }) => name)
   results.sort((one, another) => names.indexOf(one.cell.name) - names.indexOf(another.cell.name))
   const skipped = CELLS.filter((cell) => 'skipped' in cell).length

@@ -1,6 +1,7 @@
 /** Runs one cell and tells what was seen. What it means is for `judge.ts`. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CommandView } from '../api.ts'
+import type { Containers } from '../docker.ts'
 import type { Exchange } from '../faulty-proxy.ts'
 import type { Target, Visit } from '../target.ts'
 import { hasNothingLeft, type Run } from './actors.ts'
@@ -34,13 +35,21 @@ export const nothing: Observed = {
   ...{ problem: null, lines: () => [] },
 }
 
+/** What effects come to; `containers` only where cells need Docker. */
+export type World = { target: Target; containers: Containers | null }
+
 const CAUSE_MS = 60_000
 const FINAL_MS = 60_000
 /** For a simple client it is the lease too. */
 const SIMPLE_TIMEOUT_MS = 1000
 
 /** `number` is the cell's own among all that ran. */
-export async function runCell(cell: Cell, number: number, lane: Lane, target: Target): Promise<Observed> {
+export async function runCell(
+  cell: Cell,
+  number: number,
+  lane: Lane,
+  { target, containers }: World,
+): Promise<Observed> {
   const { client, cause, situation } = cell
   const { api } = lane
   const beganMs = Date.now()
@@ -139,7 +148,7 @@ export async function runCell(cell: Cell, number: number, lane: Lane, target: Ta
   await other?.actor.pause()
   await (cell.fresh ? actor.kill() : actor.pause())
   const commandId = seen.first?.commandId ?? ''
-  seen.visits = target.visits(commandId)
+  seen.visits = cell.type === 'RUN_AGENT' ? (containers?.visits(commandId) ?? []) : target.visits(commandId)
   seen.runs = workers.flatMap((each) => each.actor.runs(commandId))
   seen.exchanges = workers.flatMap(({ proxy }) => proxy.log.filter(({ atMs }) => atMs >= beganMs))
   seen.lines = () => [...lane.lines(), ...workers.flatMap((each) => each.actor.lines())]
