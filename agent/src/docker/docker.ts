@@ -165,6 +165,17 @@ export function createDocker(options: {
       )
     },
 
+    /** Whether it has the OCI runtime; empty is its default. */
+    async hasRuntime(name: string): Promise<boolean> {
+      if (name === '') return true
+      type Info = { Runtimes: Readonly<Record<string, unknown>> }
+      const info = (api: Dockerode, abortSignal: AbortSignal) =>
+        // The types do not know that it takes options.
+        api.info({ abortSignal } as never) as unknown as Promise<Info>
+      const { Runtimes } = await call('info', CALL_MS, info)
+      return Object.hasOwn(Runtimes, name)
+    },
+
     /** Unpacks a tar below `path`, which has to be in a volume. */
     async put(id: string, path: string, tar: Buffer): Promise<void> {
       await call('put', CREATE_MS, (api, abortSignal) =>

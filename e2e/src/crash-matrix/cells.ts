@@ -35,7 +35,7 @@ export const TYPES = {
 >
 /** `adopted`: goes on without its agent, and its next life finds it. */
 type AfterCrash = 'resumed' | 'in doubt' | 'adopted'
-export type Type = keyof typeof TYPES
+type Type = keyof typeof TYPES
 
 type Restart = 'at once' | 'after the lease' | 'never' | 'late'
 

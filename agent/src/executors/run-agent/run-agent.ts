@@ -74,20 +74,28 @@ const SPOOL_END_MS = 5000
 const LOG_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
-  const { docker, agentId, warn, image, slots = 1 } = options
+  const { docker, agentId, warn, image, runtime, slots = 1 } = options
   const strange = new Set<string>()
   let hasImage: boolean | null = null
-  const lookForImage = async (): Promise<void> => {
-    const before = hasImage
+  let hasRuntime: boolean | null = null
+  const look = async (): Promise<void> => {
+    const before = [hasImage, hasRuntime]
     hasImage = await docker.hasImage(image)
-    if (hasImage !== before) options.changed?.()
+    hasRuntime = await docker.hasRuntime(runtime)
+    if (hasRuntime === false && before[1] !== false)
+      warn({ runtime }, 'Docker does not have RUN_AGENT_RUNTIME, RUN_AGENT is not offered')
+    if (hasImage !== before[0] || hasRuntime !== before[1]) options.changed?.()
   }
   return {
     type: 'RUN_AGENT',
     afterCrash: 'adopt',
-    ready: docker.up,
+    // Under another runtime than the one that was asked for, nothing runs.
+    ready: () => docker.up() && (runtime === '' || hasRuntime === true),
     engines: () => {
-      const here = availability({ slots, docker: { up: docker.up(), reason: docker.reason() }, image, hasImage })
+      const here = availability({
+        ...{ slots, image, hasImage, runtime, hasRuntime },
+        docker: { up: docker.up(), reason: docker.reason() },
+      })
       return Object.fromEntries(ENGINES.map((engine) => [engine, here]))
     },
     run: (work, signal, container) =>
@@ -106,7 +114,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
           warn({ attemptId, containerId: id }, 'a container of an attempt that the journal does not know is left alone')
         }
       }
-      await lookForImage()
+      await look()
     },
   }
 }
