@@ -240,7 +240,7 @@ export const SETTINGS = {
     min: 1000,
     max: 30 * DAY_MS,
     unit: 'ms',
-    meaning: 'Longest timeout that a profile, or the overrides of one, may ask for',
+    meaning: 'Longest timeout that RUN_AGENT may ask for, by itself or by a profile',
   },
   runMemoryBytesMax: {
     kind: 'integer',
@@ -250,7 +250,7 @@ export const SETTINGS = {
     min: 16_777_216,
     max: 1_099_511_627_776,
     unit: 'bytes',
-    meaning: 'Most memory that a profile, or the overrides of one, may ask for',
+    meaning: 'Most memory that RUN_AGENT may ask for',
   },
   runCpusMax: {
     kind: 'integer',
@@ -260,7 +260,7 @@ export const SETTINGS = {
     min: 1,
     max: 1024,
     unit: 'count',
-    meaning: 'Most processors that a profile, or the overrides of one, may ask for',
+    meaning: 'Most processors that RUN_AGENT may ask for',
   },
   runPidsMax: {
     kind: 'integer',
@@ -270,17 +270,17 @@ export const SETTINGS = {
     min: 16,
     max: 4_194_304,
     unit: 'count',
-    meaning: 'Most processes that a profile, or the overrides of one, may ask for',
+    meaning: 'Most processes that RUN_AGENT may ask for',
   },
-  runTmpBytesMax: {
+  runWorkspaceBytesMax: {
     kind: 'integer',
-    name: 'RUN_TMP_BYTES_MAX',
-    flag: '--run-tmp-bytes-max',
+    name: 'RUN_WORKSPACE_BYTES_MAX',
+    flag: '--run-workspace-bytes-max',
     default: 4_294_967_296,
     min: 1_048_576,
     max: 1_099_511_627_776,
     unit: 'bytes',
-    meaning: 'Largest temporary folder that a profile, or the overrides of one, may ask for',
+    meaning: 'Largest /workspace that RUN_AGENT may ask for',
   },
   allowedHosts: {
     kind: 'list',

@@ -25,7 +25,6 @@ export const needsEngine = needs(
 const READY_MS = 60_000
 const LOOK_MS = 50
 
-
 /** With the image. `live-restore`: containers go on while dockerd is away. */
 export async function startDockerEngine() {
   // Short: the path of a socket has a limit, and the sockets of containers are below it.

@@ -5,7 +5,7 @@ import { containersOf, countStarts, dockerode, needsDocker, removeContainersOf }
 import { freePort, startAgent, startServer } from '../src/processes.ts'
 
 const SECRET = 'hunter2\'s "own" $ecret'
-const LIMITS = { memoryBytes: 64 * 2 ** 20, cpus: 0.5, tmpBytes: 8 * 2 ** 20, pidsMax: 64 }
+const LIMITS = { memoryBytes: 64 * 2 ** 20, cpus: 0.5, workspaceBytes: 8 * 2 ** 20, pidsMax: 64 }
 const PROFILE = {
   agent: { engine: 'shell' },
   resources: LIMITS,

@@ -73,7 +73,7 @@ const resources = Type.Object(
     memoryBytes: Bytes,
     cpus: Type.Optional(Type.Number({ minimum: 0.01, maximum: 1024 })),
     pidsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 4_194_304 })),
-    tmpBytes: Bytes,
+    workspaceBytes: Bytes,
   },
   closed,
 )

@@ -48,8 +48,17 @@ const HEADERS_RESERVED = new Set([
   'upgrade',
 ])
 
+/** What no RUN_AGENT exceeds on this server, whatever an agent would give. */
+export type RunMaxima = {
+  runTimeoutMsMax: number
+  runMemoryBytesMax: number
+  runCpusMax: number
+  runPidsMax: number
+  runWorkspaceBytesMax: number
+}
+
 /** All that is wrong with a submission beyond its schema; empty where nothing is. */
-export function submissionProblems(submission: Submission, nowMs: number): Problem[] {
+export function submissionProblems(submission: Submission, nowMs: number, maxima: RunMaxima): Problem[] {
   const problems: Problem[] = []
   const refuse = (path: string, message: string) => problems.push({ path, message })
 
@@ -79,10 +88,12 @@ export function submissionProblems(submission: Submission, nowMs: number): Probl
     // A container goes on while its agent is dead: nobody could end it before another attempt begins.
     if (submission.takeover === 'auto')
       refuse('/takeover', 'must be manual for RUN_AGENT: a container outlives its agent')
-    problems.push(...runAgentProblems(submission.payload))
+    problems.push(...runAgentProblems(submission.payload), ...maximumProblems(submission, maxima))
   }
   return problems
 }
+
+type RunAgentCommand = Extract<Submission, { type: 'RUN_AGENT' }>
 
 /** What a profile says, and a request that names one says in its overrides. */
 const OF_PROFILES = ['engine', 'prompt', 'image', 'idleTimeoutMs', 'resources'] as const
@@ -126,6 +137,23 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
   return problems
 }
 
+/** Of a submission without a profile; those of profiles and their overrides are looked at where they are resolved. */
+function maximumProblems({ payload, timeoutMs }: RunAgentCommand, maxima: RunMaxima): Problem[] {
+  const { idleTimeoutMs, resources = {}, profile } = payload
+  if (profile !== undefined) return []
+  const asked = [
+    ['/timeoutMs', timeoutMs, maxima.runTimeoutMsMax],
+    ['/payload/idleTimeoutMs', idleTimeoutMs, maxima.runTimeoutMsMax],
+    ['/payload/resources/memoryBytes', resources.memoryBytes, maxima.runMemoryBytesMax],
+    ['/payload/resources/cpus', resources.cpus, maxima.runCpusMax],
+    ['/payload/resources/pidsMax', resources.pidsMax, maxima.runPidsMax],
+    ['/payload/resources/workspaceBytes', resources.workspaceBytes, maxima.runWorkspaceBytesMax],
+  ] as const
+  return asked.flatMap(([path, value, most]) =>
+    value !== undefined && value > most ? [{ path, message: `must be <= ${most}, the maximum of this server` }] : [],
+  )
+}
+
 /** What is wrong with the path of a file below the workspace, or null. */
 function wrongPath(path: string): string | null {
   // Control characters, NUL among them: no shell, archive or log may read them as anything else.
@@ -150,12 +178,13 @@ const isBase64 = (text: string): boolean =>
 /** What a profile has come to for a submission. */
 export type ProfileRun = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
 
-/** The command that a valid submission becomes; `run` where it names a profile. */
+/** The command that a valid submission becomes; `run` where it names a profile. No default goes beyond a maximum. */
 export function commandOf(
   submission: Submission,
   commandId: string,
   nowMs: number,
   run: ProfileRun | null = null,
+  { runTimeoutMsMax }: Pick<RunMaxima, 'runTimeoutMsMax'> = { runTimeoutMsMax: Number.POSITIVE_INFINITY },
 ): Command {
   const { retry } = submission
   const notBeforeMs = instantMs(submission.notBefore)
@@ -163,7 +192,7 @@ export function commandOf(
     payload: (run?.payload ?? submission.payload) as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
-    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission),
+    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission, runTimeoutMsMax),
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
@@ -220,14 +249,14 @@ const blank = (commandId: string, type: Command['type'], spec: CommandSpec, crea
 })
 
 /** Where the submission does not say. */
-const timeoutMsOf = (submission: Submission): number => {
+const timeoutMsOf = (submission: Submission, runTimeoutMsMax: number): number => {
   switch (submission.type) {
     case 'DELAY':
       return submission.payload.ms + TIMEOUT_MARGIN_MS
     case 'HTTP_GET_JSON':
       return (submission.payload.timeoutMs ?? HTTP_TIMEOUT_MS_DEFAULT) + TIMEOUT_MARGIN_MS
     case 'RUN_AGENT':
-      return RUN_AGENT_TIMEOUT_MS_DEFAULT
+      return Math.min(RUN_AGENT_TIMEOUT_MS_DEFAULT, runTimeoutMsMax)
   }
 }
 

@@ -15,7 +15,7 @@ export const FIELDS = [
   'resources.memoryBytes',
   'resources.cpus',
   'resources.pidsMax',
-  'resources.tmpBytes',
+  'resources.workspaceBytes',
   'hooks.pre.script',
   'hooks.pre.timeoutMs',
   'hooks.post.script',

@@ -85,7 +85,7 @@ export function profileRunOf(
       memoryBytes: said('resources.memoryBytes') as number,
       cpus: said('resources.cpus') as number,
       pidsMax: said('resources.pidsMax') as number,
-      workspaceBytes: said('resources.tmpBytes') as number,
+      workspaceBytes: said('resources.workspaceBytes') as number,
     },
     ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(dryRun === true ? { dryRun } : {}),

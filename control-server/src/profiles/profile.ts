@@ -10,7 +10,7 @@ export type Maxima = {
   runMemoryBytesMax: number
   runCpusMax: number
   runPidsMax: number
-  runTmpBytesMax: number
+  runWorkspaceBytesMax: number
 }
 
 const HOOK_TIMEOUTS: readonly FieldPath[] = [
@@ -27,7 +27,7 @@ const maximaByField = (maxima: Maxima): ReadonlyMap<FieldPath, number> =>
     ['resources.memoryBytes', maxima.runMemoryBytesMax],
     ['resources.cpus', maxima.runCpusMax],
     ['resources.pidsMax', maxima.runPidsMax],
-    ['resources.tmpBytes', maxima.runTmpBytesMax],
+    ['resources.workspaceBytes', maxima.runWorkspaceBytesMax],
   ])
 
 const MIB = 1_048_576
@@ -37,7 +37,7 @@ const DEFAULTS: readonly (readonly [FieldPath, FieldValue])[] = [
   ['resources.memoryBytes', 2048 * MIB],
   ['resources.cpus', 2],
   ['resources.pidsMax', 512],
-  ['resources.tmpBytes', 256 * MIB],
+  ['resources.workspaceBytes', 256 * MIB],
   ...HOOK_TIMEOUTS.map((path) => [path, 60_000] as const),
   ['network.mode', 'none'],
 ]

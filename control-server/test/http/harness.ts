@@ -27,7 +27,7 @@ const LIMITS = {
   runMemoryBytesMax: 8_589_934_592,
   runCpusMax: 8,
   runPidsMax: 4096,
-  runTmpBytesMax: 4_294_967_296,
+  runWorkspaceBytesMax: 4_294_967_296,
 }
 
 export type Server = Awaited<ReturnType<typeof startServer>>

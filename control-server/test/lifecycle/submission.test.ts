@@ -12,7 +12,11 @@ const fetching = (payload: { url: string; headers?: Record<string, string>; time
   type: 'HTTP_GET_JSON',
   payload,
 })
-const pathsOf = (submission: Submission) => submissionProblems(submission, NOW).map(({ path }) => path)
+const MAXIMA = {
+  ...{ runTimeoutMsMax: 86_400_000, runMemoryBytesMax: 2 ** 33, runCpusMax: 8, runPidsMax: 4096 },
+  runWorkspaceBytesMax: 2 ** 32,
+}
+const pathsOf = (submission: Submission) => submissionProblems(submission, NOW, MAXIMA).map(({ path }) => path)
 
 t.test('what was not said has a default', async (t) => {
   const command = commandOf(delay(), 'a', NOW)
@@ -165,6 +169,16 @@ t.test('RUN_AGENT has a quarter of an hour where it does not say', async (t) => 
 t.test('RUN_AGENT is never taken over: its container outlives its agent', async (t) => {
   t.same(pathsOf(agent({}, { takeover: 'auto', retry: { maxAttempts: 2 } })), ['/takeover'])
   t.same(pathsOf(agent({}, { takeover: 'manual', retry: { maxAttempts: 2 } })), [])
+})
+
+t.test('RUN_AGENT asks for no more than the server allows', async (t) => {
+  const all = { memoryBytes: 2 ** 33, cpus: 8, pidsMax: 4096, workspaceBytes: 2 ** 32 }
+  t.same(pathsOf(agent({ resources: all, idleTimeoutMs: 86_400_000 }, { timeoutMs: 86_400_000 })), [])
+  for (const [name, value] of Object.entries(all))
+    t.same(pathsOf(agent({ resources: { [name]: value + 1 } })), [`/payload/resources/${name}`])
+  t.same(pathsOf(agent({}, { timeoutMs: 86_400_001 })), ['/timeoutMs'])
+  t.same(pathsOf(agent({ idleTimeoutMs: 86_400_001 })), ['/payload/idleTimeoutMs'])
+  t.equal(commandOf(agent(), 'a', NOW, null, { runTimeoutMsMax: 1000 }).spec.timeoutMs, 1000)
 })
 
 t.test('files of RUN_AGENT stay below the workspace', async (t) => {

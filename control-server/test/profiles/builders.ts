@@ -7,7 +7,7 @@ export const MAXIMA = {
   runMemoryBytesMax: 8_589_934_592,
   runCpusMax: 8,
   runPidsMax: 4096,
-  runTmpBytesMax: 4_294_967_296,
+  runWorkspaceBytesMax: 4_294_967_296,
 }
 
 type Names = { text?: string[]; system?: string[] }

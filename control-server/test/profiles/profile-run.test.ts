@@ -24,7 +24,7 @@ t.test('every value is in the payload, and the versions it comes from', async (t
   const { payload, secrets, timeoutMs } = runOf(
     resolved({
       agent: { image: 'i:1', idleTimeoutMs: 5 },
-      resources: { cpus: 0.5, tmpBytes: 2_097_152 },
+      resources: { cpus: 0.5, workspaceBytes: 2_097_152 },
       hooks: { always: hook, pre: { script: 'x', timeoutMs: 7 } },
     }),
     { env: { A: 'b' }, files: [{ path: 'f', content: '' }], dryRun: true },

@@ -96,7 +96,7 @@ export function commandRoutes(app: App, context: Context): void {
   const commandFor = async (submission: Submission, now: number): Promise<Command> => {
     const named = profileNamed(submission)
     const run: ProfileRun | null = named && (await profileRun(context, named, submission.timeoutMs))
-    return commandOf(submission, newId(), now, run)
+    return commandOf(submission, newId(), now, run, limits)
   }
 
   app.post(
@@ -110,7 +110,7 @@ export function commandRoutes(app: App, context: Context): void {
     async (request, reply) => {
       const now = nowMs()
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
-      const problems = submissionProblems(request.body, now)
+      const problems = submissionProblems(request.body, now, limits)
       // A replay is answered as the first time was, though its deadline may have passed since, or its profile be another.
       const mayDiffer = problems.length > 0 || profileNamed(request.body) !== null
       const replay = mayDiffer && key !== null ? await store.replay(key) : undefined
