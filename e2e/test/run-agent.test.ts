@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
 import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
-import { containersOf, countStarts, DOCKER_SOCKET, dockerode, needsDocker, removeContainersOf } from '../src/docker.ts'
+import {
+  containersOf,
+  countStarts,
+  DOCKER_SOCKET,
+  dockerode,
+  needsDocker,
+  removeContainersOf,
+  watchContainers,
+} from '../src/docker.ts'
 import { freePort, type Process, startAgent, startServer } from '../src/processes.ts'
 
 /** Each is two starts of a process and one of a container. */
@@ -149,6 +157,25 @@ t.test(
     t.ok(diedAtMs > 0 && diedAtMs <= Date.parse(command.finishedAt as string) + 5, 'first dead, then said')
   },
 )
+
+t.test('what is more than the agent has places for waits, and its time has not begun', needsDocker, async (t) => {
+  const { api, agent } = await world(t)
+  const agentId = newAgentId('places')
+  const containers = await watchContainers()
+  t.teardown(containers.removeAll)
+  agent(agentId, ['--max-concurrent-agents', '2'])
+  // Together they take three times as long as each may.
+  const commands = await Promise.all(
+    [1, 2, 3, 4, 5, 6].map((each) => api.submit({ ...shell('sleep 1'), agentId, timeoutMs: 3000 }, `place-${each}`)),
+  )
+  for (const { commandId } of commands) t.match(await api.final(commandId), { status: 'COMPLETED', attempt: 1 })
+  const runs = commands.flatMap(({ commandId }) => containers.visits(commandId))
+  t.equal(runs.length, commands.length)
+  for (const { fromMs } of runs) {
+    const others = runs.filter((run) => run.fromMs <= fromMs && fromMs < run.toMs)
+    t.ok(others.length <= 2, 'two at a time')
+  }
+})
 
 t.test('an agent that is drained leaves what takes longer, and its next life goes on', needsDocker, async (t) => {
   const { api, agent } = await world(t)

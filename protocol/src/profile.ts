@@ -183,5 +183,8 @@ export const Resolution = Type.Object({
     { text: Type.Union([Type.String(), Type.Null()]), system: Type.Union([Type.String(), Type.Null()]) },
     { description: 'Rendered, with [secret] for every secret' },
   ),
+  problems: Type.Array(Type.Object({ path: Type.String(), message: Type.String() }), {
+    description: 'Why a submission of this would be refused: no engine, a field that means nothing to it, no prompt',
+  }),
 })
 export type Resolution = Static<typeof Resolution>

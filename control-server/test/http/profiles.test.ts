@@ -288,6 +288,7 @@ t.test('resolving shows every value, where it comes from, and the prompt', async
       token: { type: 'secret', value: null, given: false, from: 'default' },
     },
     prompt: { text: 'Look at the tests.', system: null },
+    problems: [{ path: '/agent/model', message: /means nothing to the engine shell/ }],
   })
   const query = new URLSearchParams({
     overrides: JSON.stringify(body.overrides),

@@ -3,6 +3,7 @@ import { DocumentName, ProfileRecord, ProfileSummary, Resolution, TEXT_CHARACTER
 import { Type } from 'typebox'
 import { readProfile } from '../../documents/read-content.ts'
 import type { LiveProfile, ProfileContent } from '../../profiles/document.ts'
+import { runRefusal } from '../../profiles/profile-run.ts'
 import { configurationOf, type Resolved } from '../../profiles/resolve.ts'
 import type { App, Context } from '../context.ts'
 import {
@@ -170,4 +171,5 @@ const resolutionRecord = (name: string, resolved: Resolved, prompt: Resolution['
     ]),
   ),
   prompt,
+  problems: runRefusal(resolved)?.details ?? [],
 })
