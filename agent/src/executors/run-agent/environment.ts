@@ -34,11 +34,14 @@ export function environment(
 /** A text that a POSIX shell reads as it is. */
 export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/**
- * Lines that a shell reads; null where there are none. By `command`, because a name that the shell keeps for itself, such
- * as `UID` of bash, would end it otherwise. What separates words stays as it is for the shell that reads on.
- */
+/** What a shell keeps for itself. One that does not like a value of its own ends: it is asked in a process of its own. */
+const KEPT = /^(BASH|DIRSTACK|EPOCH|EUID|FUNCNAME|GROUPS|HIST|LINENO|OPTIND|PPID|RANDOM|SECONDS|SHELLOPTS|SRANDOM|UID)/
+
+const exported = ([name, value]: readonly [string, string]): string => {
+  const line = `export ${name}=${quoted(value)}`
+  return KEPT.test(name) ? `(${line}) 2>/dev/null && ${line}\n` : `${line}\n`
+}
+
+/** Lines that a shell reads; null where there are none. What separates words stays as it is for the shell that reads on. */
 export const environmentFile = (values: readonly (readonly [string, string])[]): string | null =>
-  values.length === 0
-    ? null
-    : `${values.map(([name, value]) => `command export ${name}=${quoted(value)} 2>/dev/null || :\n`).join('')}unset IFS\n`
+  values.length === 0 ? null : `${values.map(exported).join('')}unset IFS\n`

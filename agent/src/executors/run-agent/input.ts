@@ -29,9 +29,7 @@ export const GUARD = [
   `if [ -s ${ONCE} ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
   `echo begun >${ONCE} || exit ${NOT_BEGUN_EXIT_CODE}`,
 ]
-const FILES = [
-  `if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
-]
+const FILES = [`if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`]
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 

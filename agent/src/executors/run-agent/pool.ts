@@ -39,7 +39,10 @@ export function createPool(options: PoolOptions) {
   const { resources, maxima, runtime } = options
   const made = (name: string, configuration: string) =>
     poolOptions({ name, configuration, agentId, image, resources, runtime })
-  const configuration = createHash('sha256').update(JSON.stringify(made('', ''))).digest('hex').slice(0, 16)
+  const configuration = createHash('sha256')
+    .update(JSON.stringify(made('', '')))
+    .digest('hex')
+    .slice(0, 16)
 
   let ready: Member[] = []
   /** By name: under way to the pool, or out of it. Nobody else may touch them. */

@@ -45,9 +45,7 @@ export function program(payload: RunAgentPayload, { prompt, files, hooks, env }:
     ...[...folders].map((path) => step(path, 'mkdir -p $path')),
     ...texts.map(([path, text]) => written(path, Buffer.from(text))),
     ...files.map((file) => written(`${WORKSPACE}/${file.path}`, contentOf(file))),
-    ...files
-      .filter(({ mode }) => mode === '0755')
-      .map(({ path }) => step(`${WORKSPACE}/${path}`, 'chmod 755 $path')),
+    ...files.filter(({ mode }) => mode === '0755').map(({ path }) => step(`${WORKSPACE}/${path}`, 'chmod 755 $path')),
     `exec /bin/sh ${POOL_INPUT}/run </dev/null`,
     '}',
     '',
