@@ -29,6 +29,8 @@ export type Pool = ReturnType<typeof createPool>
 
 /** How often what Docker shows is held against what there should be. */
 const LOOK_MS = 5000
+/** After a claim: to make a container takes processor time that the attempt needs in its first moments. */
+const REFILL_MS = 200
 const BACKOFF_MS_MIN = 1000
 const BACKOFF_MS_MAX = 60_000
 /** For the removal of what is left, at the end. */
@@ -145,7 +147,7 @@ export function createPool(options: PoolOptions) {
           if (renamed !== 'gone') return renamed === 'renamed'
         } finally {
           claiming.delete(member.name)
-          look()
+          setTimeout(look, REFILL_MS).unref()
         }
       }
     },

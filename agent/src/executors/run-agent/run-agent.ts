@@ -455,7 +455,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const collect = async (seen: Seen): Promise<Ending | null> => {
-    const begunAtMs = isOfPool(seen) ? await docker.writtenAtMs(seen.id, ONCE) : null
+    const begunAtMs = isOfPool(seen) ? await begunAt(seen) : null
     if (isOfPool(seen) && begunAtMs === null) return await startAnew(seen)
     // After a power cut: Docker has forgotten that it was started, and how it ended.
     if (seen.status === 'created') return gone()
@@ -471,10 +471,17 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       ...{ lastWords, hasHooks },
     })
     const { exitCode, oomKilled } = seen
-    const tookMs = begunAtMs === null ? seen.tookMs : between(deliveredAtMs ?? begunAtMs, seen.finishedAtMs)
+    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
     if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
     return failure === null ? { ok: true, result } : withResult(failure, result)
+  }
+
+  /** By the wall clock; null where the prompt of one of the pool has not begun. Before it, nothing writes to stdout. */
+  const begunAt = async ({ id }: Seen): Promise<number | null> => {
+    if (deliveredAtMs !== null && whole !== null && whole.stdout.text().bytes > 0) return deliveredAtMs
+    const writtenAtMs = await docker.writtenAtMs(id, ONCE)
+    return writtenAtMs === null ? null : (deliveredAtMs ?? writtenAtMs)
   }
 
   const gone = (): Ending => {
