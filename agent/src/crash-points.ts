@@ -10,7 +10,7 @@ export const CRASH_POINTS = {
   'start.before-commit': 'S3 start: STARTED is written, not committed',
   'start.after-commit': 'S3 start: STARTED is committed, the effect has not begun',
   'effect.begun': 'S4 effect: begun, not over',
-  'container.claimed': 'S4 effect, RUN_AGENT: one of the pool has the name of the attempt, it is not in the journal',
+  'container.taken': 'S4 effect, RUN_AGENT: one of the pool has the name of the attempt, it is not in the journal',
   'container.created': 'S4 effect, RUN_AGENT: the container is made, it has no input and is not in the journal',
   'container.before-commit': 'S4 effect, RUN_AGENT: the id of the container is written, not committed',
   'container.after-commit': 'S4 effect, RUN_AGENT: the id of the container is committed, it has not been started',

@@ -20,7 +20,7 @@ import { freePort, type Process, startAgent, startServer } from '../src/processe
 const CELLS_AT_A_TIME = 3
 
 /** Where an attempt comes only with a pool, and only without. */
-const WARM_ONLY: readonly string[] = ['container.claimed', 'container.delivered']
+const WARM_ONLY: readonly string[] = ['container.taken', 'container.delivered']
 const COLD_ONLY: readonly string[] = ['container.created', 'container.started']
 
 /** With the agent's own memory, 0, it is what the pool is made for. */

@@ -201,12 +201,12 @@ t.test('a container of the pool has an open standard input, and nothing else tha
   ] as const)
     t.same(pooled({ [name]: value }), [name], `${name} ${JSON.stringify(value)}`)
   const { Tmpfs } = HostConfig as { Tmpfs: Record<string, string> }
-  const input = Tmpfs['/input/job'] as string
+  const input = Tmpfs['/input/own'] as string
   for (const tmpfs of [
-    { ...Tmpfs, '/input/job': input.replace(/size=\d+/, `size=${2 * MIB}`) },
-    { ...Tmpfs, '/input/job': input.replace('nosuid,', '') },
+    { ...Tmpfs, '/input/own': input.replace(/size=\d+/, `size=${2 * MIB}`) },
+    { ...Tmpfs, '/input/own': input.replace('nosuid,', '') },
     { ...Tmpfs, '/input': input },
-    Object.fromEntries(Object.entries(Tmpfs).filter(([path]) => path !== '/input/job')),
+    Object.fromEntries(Object.entries(Tmpfs).filter(([path]) => path !== '/input/own')),
   ])
     t.same(pooled({}, { Tmpfs: tmpfs }), ['HostConfig.Tmpfs'])
   t.same(pooled({}, { NetworkMode: 'bridge' }), ['HostConfig.NetworkMode'])

@@ -32,7 +32,7 @@ type Type = keyof typeof TYPES
 export const NOT_HERE = {
   RUN_AGENT:
     'Its cells need Docker: e2e/test/run-agent.test.ts kills the agent at every point, with containers counted.',
-  'container.claimed': 'Only RUN_AGENT comes there, with a pool.',
+  'container.taken': 'Only RUN_AGENT comes there, with a pool.',
   'container.created': 'Only RUN_AGENT comes there.',
   'container.before-commit': 'Only RUN_AGENT comes there.',
   'container.after-commit': 'Only RUN_AGENT comes there.',

@@ -10,7 +10,7 @@ export type Member = {
 }
 
 export type PoolPlan = {
-  /** May be claimed, the oldest first: it is the next to be recycled. */
+  /** May be taken, the oldest first: it is the next to be recycled. */
   ready: Member[]
   remove: Member[]
   /** Of those to remove, how many had ended by themselves. */

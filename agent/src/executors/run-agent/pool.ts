@@ -29,7 +29,7 @@ export type Pool = ReturnType<typeof createPool>
 
 /** How often what Docker shows is held against what there should be. */
 const LOOK_MS = 5000
-/** After a claim: to make a container takes processor time that the attempt needs in its first moments. */
+/** After one was taken: to make a container takes processor time that the attempt needs in its first moments. */
 const REFILL_MS = 200
 const BACKOFF_MS_MIN = 1000
 const BACKOFF_MS_MAX = 60_000
@@ -49,7 +49,7 @@ export function createPool(options: PoolOptions) {
   let ready: Member[] = []
   /** By name: under way to the pool, or out of it. Nobody else may touch them. */
   const making = new Set<string>()
-  const claiming = new Set<string>()
+  const taking = new Set<string>()
   let failures = 0
   let notBeforeMs = 0
   let closing: Promise<void> | null = null
@@ -91,7 +91,7 @@ export function createPool(options: PoolOptions) {
     if (imageId === null && size > 0 && performance.now() >= notBeforeMs)
       failed(`Docker does not have the image ${image}, and agents do not pull.`)
     return (await docker.list(agentId)).flatMap((each) =>
-      each.configuration === null || each.attemptId !== null || making.has(each.name) || claiming.has(each.name)
+      each.configuration === null || each.attemptId !== null || making.has(each.name) || taking.has(each.name)
         ? []
         : [{ ...each, isCurrent: each.configuration === configuration && each.imageId === imageId }],
     )
@@ -100,8 +100,8 @@ export function createPool(options: PoolOptions) {
   const lookOnce = async (): Promise<void> => {
     const members = await waiting()
     const nowMs = Date.now()
-    // While it was asked, one may have been claimed: its name is gone, or about to be.
-    const free = members.filter(({ name }) => !claiming.has(name))
+    // While it was asked, one may have been taken: its name is gone, or about to be.
+    const free = members.filter(({ name }) => !taking.has(name))
     const plan = planPool({ members: free, making: making.size, size: closing === null ? size : 0, idleMs, nowMs })
     ready = plan.ready
     if (plan.dead > 0 && closing === null) failed('it ended while it waited')
@@ -133,20 +133,20 @@ export function createPool(options: PoolOptions) {
     /** Docker has changed: it is there now, or not any more. */
     look,
 
-    /** How many can be claimed, as far as is known. */
+    /** How many can be taken, as far as is known. */
     ready: (): number => ready.length,
 
     /** Gives one of them this name. False where there is none to be had; somebody may have the name then. */
-    async claim(name: string): Promise<boolean> {
+    async take(name: string): Promise<boolean> {
       for (;;) {
         const member = closing === null ? ready.shift() : undefined
         if (member === undefined) return false
-        claiming.add(member.name)
+        taking.add(member.name)
         try {
           const renamed = await docker.rename(member.name, name)
           if (renamed !== 'gone') return renamed === 'renamed'
         } finally {
-          claiming.delete(member.name)
+          taking.delete(member.name)
           setTimeout(look, REFILL_MS).unref()
         }
       }

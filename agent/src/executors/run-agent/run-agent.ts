@@ -259,8 +259,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const create = async (): Promise<Ending | null> => {
-    if (fitsPool(options, payload, input) && (await options.pool?.claim(containerName(owner.attemptId)))) {
-      crashPoint('container.claimed')
+    if (fitsPool(options, payload, input) && (await options.pool?.take(containerName(owner.attemptId)))) {
+      crashPoint('container.taken')
       return null
     }
     const prepared = prepare(options, work)

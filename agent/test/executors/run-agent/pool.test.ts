@@ -8,7 +8,7 @@ import { cuttableDocker, dockerode, IMAGE, needsDocker } from '../../docker/fixt
 import { agentWithDocker, DEFAULTS, logsOf, resultOf, until } from './fixtures/attempts.ts'
 
 const RESOLVED_FROM = { profile: 'p', profiles: [{ name: 'p', version: 1 }], templates: [], promptVars: {} }
-const WARM = ['container.claimed', 'container.delivered', 'container.exited']
+const WARM = ['container.taken', 'container.delivered', 'container.exited']
 const COLD = ['container.created', 'container.started', 'container.exited']
 
 t.test('what comes out is the same, warm and cold', needsDocker, async (t) => {
@@ -101,7 +101,7 @@ t.test('one is used once, and another takes its place', needsDocker, async (t) =
     await until('it is filled again', () => agent.pool.ready() === 2)
   }
   t.equal(ids.size, 4)
-  t.equal(agent.points.filter((point) => point === 'container.claimed').length, 4)
+  t.equal(agent.points.filter((point) => point === 'container.taken').length, 4)
   for (const { id } of await agent.waiting()) t.notOk(ids.has(id))
   const used = agent.container(1)
   await used.start()
@@ -123,9 +123,9 @@ t.test('a burst beyond the pool begins in new containers', needsDocker, async (t
   })
   for (const { outcome } of began)
     t.match(await outcome, { state: 'SUCCEEDED', result: { stdout: { text: 'mine\n' } } })
-  const claimed = agent.points.filter((point) => point === 'container.claimed').length
-  t.ok(claimed >= 2, `${claimed} of the pool`)
-  t.equal(claimed + agent.points.filter((point) => point === 'container.created').length, 5)
+  const taken = agent.points.filter((point) => point === 'container.taken').length
+  t.ok(taken >= 2, `${taken} of the pool`)
+  t.equal(taken + agent.points.filter((point) => point === 'container.created').length, 5)
 })
 
 t.test('what wants something else begins in a new container', needsDocker, async (t) => {
@@ -144,10 +144,10 @@ t.test('what wants something else begins in a new container', needsDocker, async
     agent.log.id = null
     t.match(await agent.begin(payload, {}, index + 1).outcome, { state: 'SUCCEEDED' })
   }
-  t.notOk(agent.points.includes('container.claimed'))
+  t.notOk(agent.points.includes('container.taken'))
   agent.log.id = null
   t.match(await agent.begin({ image: IMAGE, resources: DEFAULTS }, {}, 9).outcome, { state: 'SUCCEEDED' })
-  t.ok(agent.points.includes('container.claimed'), 'the same in other words is the same')
+  t.ok(agent.points.includes('container.taken'), 'the same in other words is the same')
 })
 
 t.test('one that is killed or removed while it waits is replaced', needsDocker, async (t) => {
@@ -288,34 +288,34 @@ t.test('an agent that stops leaves it, and its next life adopts it', needsDocker
   t.match(await agent.begin({ prompt }).outcome, { result: { exitCode: 6, stdout: { text: 'one\ntwo\n' } } })
 })
 
-t.test('one that a dead life has claimed is taken up where it was', needsDocker, async (t) => {
-  const claimed = async () => {
+t.test('one that a dead life has taken is taken up where it was', needsDocker, async (t) => {
+  const taken = async () => {
     const agent = agentWithDocker(t, { poolSize: 1 })
     await agent.warm()
-    t.ok(await agent.pool.claim(containerName(agent.attemptId)))
+    t.ok(await agent.pool.take(containerName(agent.attemptId)))
     const { Id } = await agent.container().inspect()
     return { agent, Id, running: dockerode.getContainer(Id) }
   }
   const expected = { state: 'SUCCEEDED', result: { stdout: { text: 'effect\n' }, stderr: { text: '' } } }
   const effects = async (id: string) => (await logsOf(id)).split('effect').length - 1
 
-  const named = await claimed()
+  const named = await taken()
   t.match(await named.agent.begin({ prompt: 'echo effect' }).outcome, expected, 'not logged')
   t.equal(named.agent.log.id, named.Id)
 
-  const logged = await claimed()
+  const logged = await taken()
   logged.agent.log.id = logged.Id
   t.match(await logged.agent.begin({ prompt: 'echo effect' }).outcome, expected, 'logged')
   t.equal(await effects(logged.Id), 1)
 
-  const killed = await claimed()
+  const killed = await taken()
   killed.agent.log.id = killed.Id
   await killed.running.kill()
   t.match(await killed.agent.begin({ prompt: 'echo effect' }).outcome, expected, 'logged, then killed')
   t.equal((await killed.running.inspect()).State.ExitCode, 0, 'started anew: what is logged does not change')
 
   // As the connection of an agent that is killed in the middle of it.
-  const cut = await claimed()
+  const cut = await taken()
   cut.agent.log.id = cut.Id
   const stream = await cut.running.attach({ stream: true, stdin: true, hijack: true })
   stream.write('\n{\necho effect\n')
@@ -324,7 +324,7 @@ t.test('one that a dead life has claimed is taken up where it was', needsDocker,
   t.match(await cut.agent.begin({ prompt: 'echo effect' }).outcome, { state: 'SUCCEEDED' }, 'half delivered')
   t.equal(await effects(cut.Id), 1)
 
-  const twice = await claimed()
+  const twice = await taken()
   twice.agent.log.id = twice.Id
   const early = await twice.running.attach({ stream: true, stdin: true, hijack: true })
   early.write('\n{\n: \n')
@@ -332,12 +332,12 @@ t.test('one that a dead life has claimed is taken up where it was', needsDocker,
   t.equal(await effects(twice.Id), 1)
   ;(early as unknown as { destroy: () => void }).destroy()
 
-  const dead = await claimed()
+  const dead = await taken()
   await dead.running.kill()
   t.match(await dead.agent.begin({ prompt: 'echo effect' }).outcome, expected, 'killed before it was logged')
   t.not(dead.agent.log.id, dead.Id)
 
-  const begun = await claimed()
+  const begun = await taken()
   begun.agent.log.id = begun.Id
   execFileSync('docker', ['exec', begun.Id, '/bin/sh', '-c', `echo begun >${ONCE}`])
   t.match(
@@ -346,7 +346,7 @@ t.test('one that a dead life has claimed is taken up where it was', needsDocker,
     'it says that it has begun',
   )
 
-  const emptied = await claimed()
+  const emptied = await taken()
   emptied.agent.log.id = emptied.Id
   execFileSync('docker', ['exec', emptied.Id, '/bin/sh', '-c', `: >${ONCE}`])
   await emptied.running.kill()
@@ -354,7 +354,7 @@ t.test('one that a dead life has claimed is taken up where it was', needsDocker,
   t.equal(await effects(emptied.Id), 0)
 })
 
-t.test('one that is claimed and gone may have run', needsDocker, async (t) => {
+t.test('one that is taken and gone may have run', needsDocker, async (t) => {
   const agent = agentWithDocker(t, { poolSize: 1 })
   await agent.warm()
   const running = agent.begin({ prompt: 'echo begun; sleep 1000' })

@@ -29,7 +29,7 @@ function container(shell: (typeof SHELLS)[number]) {
   const root = mkdtempSync(join(tmpdir(), 'program'))
   const reset = () => {
     for (const folder of ['input', 'workspace']) rmSync(join(root, folder), { recursive: true, force: true })
-    for (const folder of ['input/job', 'workspace']) mkdirSync(join(root, folder), { recursive: true })
+    for (const folder of ['input/own', 'workspace']) mkdirSync(join(root, folder), { recursive: true })
     writeFileSync(join(root, 'input/once'), '')
   }
   reset()
