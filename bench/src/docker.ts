@@ -5,7 +5,7 @@ import { request } from 'node:http'
 import type { Socket } from 'node:net'
 
 const SOCKET = '/var/run/docker.sock'
-export const IMAGE = 'debian:bookworm-slim'
+const IMAGE = 'debian:bookworm-slim'
 
 type Call = { method: string; path: string; body?: unknown }
 

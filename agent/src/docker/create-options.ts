@@ -9,7 +9,7 @@ export const HOME = '/home/agent'
 export const TMP_BYTES = 64 * 2 ** 20
 export const UID = 10_001
 /** Where the input of a container of the pool is: memory, which the sandbox itself writes. */
-export const POOL_INPUT = `${INPUT}/job`
+export const POOL_INPUT = `${INPUT}/own`
 export const POOL_INPUT_BYTES = 2 ** 20
 /** Reads its program from standard input. */
 export const POOL_ENTRYPOINT = ['/bin/sh']
