@@ -37,7 +37,7 @@ import { type Output, readOutput } from './output.ts'
 import { planOf } from './plan.ts'
 import type { Pool } from './pool.ts'
 import { inputBytes, PROGRAM_INPUT_BYTES_MAX, program } from './program.ts'
-import { isOfPool, nextStep } from './step.ts'
+import { isOfPool, mayStartAnew, nextStep } from './step.ts'
 
 export type RunAgentOptions = {
   docker: Docker
@@ -456,9 +456,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   const collect = async (seen: Seen): Promise<Ending | null> => {
     const begunAtMs = isOfPool(seen) ? await begunAt(seen) : null
-    if (isOfPool(seen) && begunAtMs === null) return await startAnew(seen)
-    // After a power cut: Docker has forgotten that it was started, and how it ended.
-    if (seen.status === 'created') return gone()
+    if (isOfPool(seen) && mayStartAnew(seen, begunAtMs !== null)) return await startAnew(seen)
+    if (seen.status === 'created') return gone('How the container ended is lost; it may have run.')
     crashPoint('container.exited')
     loggedId ??= seen.id
     const read = await outputOf(seen.id)
@@ -484,11 +483,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     return writtenAtMs === null ? null : (deliveredAtMs ?? writtenAtMs)
   }
 
-  const gone = (): Ending => {
-    const failure = {
-      code: 'INTERRUPTED',
-      message: 'The container is gone, or what it did; it may have run.',
-    } as const
+  const gone = (message = 'The container is gone, removed by somebody else; it may have run.'): Ending => {
+    const failure = { code: 'INTERRUPTED', message } as const
     const result = resultOf(
       { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' },
       { output: whole, from: whole === null ? 'none' : 'stream' },

@@ -6,6 +6,7 @@
  */
 import { containerName, LABELS } from '../../docker/create-options.ts'
 import type { Seen } from '../../docker/docker.ts'
+import { HOST_DIED } from './classify.ts'
 
 export type Step =
   | 'create'
@@ -39,7 +40,7 @@ export function nextStep(
   if (ofPool && loggedId === null && hasEnded) return 'discard'
   switch (seen.status) {
     case 'created':
-      // After a power cut, Docker may show one so that had been started.
+      // It had been started, and the machine has lost its power since.
       return ofPool ? 'collect' : 'start'
     case 'exited':
       return 'collect'
@@ -55,3 +56,10 @@ export function nextStep(
 const isOwn = (seen: Named, { agentId, attemptId }: { agentId: string; attemptId: string }): boolean =>
   seen.labels[LABELS.agent] === agentId &&
   (isOfPool(seen) ? seen.name === containerName(attemptId) : seen.labels[LABELS.attempt] === attemptId)
+
+/**
+ * Whether one of the pool has certainly not begun, now that it has ended. Where the machine has died its volume does not
+ * prove that: what was written last may not have reached the disk. Nor does it where Docker shows as `created` what had been started.
+ */
+export const mayStartAnew = ({ status, exitCode }: Pick<Seen, 'status' | 'exitCode'>, hasBegun: boolean): boolean =>
+  !hasBegun && status === 'exited' && exitCode !== HOST_DIED

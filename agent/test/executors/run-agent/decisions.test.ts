@@ -4,7 +4,7 @@ import t from 'tap'
 import { containerName, LABELS } from '../../../src/docker/create-options.ts'
 import { classify, type End } from '../../../src/executors/run-agent/classify.ts'
 import { RAN_BEFORE } from '../../../src/executors/run-agent/input.ts'
-import { nextStep } from '../../../src/executors/run-agent/step.ts'
+import { mayStartAnew, nextStep } from '../../../src/executors/run-agent/step.ts'
 
 const owner = { agentId: 'a', attemptId: 'c.1' }
 const ours = { [LABELS.agent]: 'a', [LABELS.attempt]: 'c.1' }
@@ -52,6 +52,15 @@ t.test('one of the pool is an attempt’s by its name, and is never started as i
     ])
       for (const loggedId of [null, 'id']) t.equal(nextStep(stranger, loggedId, owner), 'stranger')
   }
+})
+
+t.test('one of the pool is started anew only where it has certainly not begun', async (t) => {
+  for (const exitCode of [0, 2, 125, 137, 143]) {
+    t.ok(mayStartAnew({ status: 'exited', exitCode }, false))
+    t.notOk(mayStartAnew({ status: 'exited', exitCode }, true))
+  }
+  t.notOk(mayStartAnew({ status: 'exited', exitCode: 255 }, false), 'the machine died: the disk may be older')
+  t.notOk(mayStartAnew({ status: 'created', exitCode: 0 }, false), 'Docker has forgotten that it ran')
 })
 
 const end = (change: Partial<End>): End => ({
