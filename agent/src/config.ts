@@ -196,6 +196,27 @@ export const SETTINGS = {
     unit: 'bytes',
     meaning: 'The most that a command may ask for of RUN_AGENT_WORKSPACE_BYTES',
   },
+  poolSize: {
+    kind: 'integer',
+    name: 'POOL_SIZE',
+    flag: '--pool-size',
+    default: 0,
+    min: 0,
+    max: 100,
+    unit: 'count',
+    meaning:
+      'Containers of RUN_AGENT that are started ahead, about 15 MB each, and no more than MAX_CONCURRENT_AGENTS; a command that wants no other image or resources begins in one of them',
+  },
+  poolIdleMs: {
+    kind: 'integer',
+    name: 'POOL_IDLE_MS',
+    flag: '--pool-idle-ms',
+    default: 600_000,
+    min: 1000,
+    max: DAY_MS,
+    unit: 'ms',
+    meaning: 'A container that was started ahead and has waited for so long is replaced',
+  },
   logRedact: {
     kind: 'text',
     name: 'LOG_REDACT',

@@ -28,6 +28,7 @@ import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
+import { createPool } from './executors/run-agent/pool.ts'
 import { createRunAgentExecutor } from './executors/run-agent/run-agent.ts'
 import { startHeartbeat } from './heartbeat/heartbeat.ts'
 import { openJournal } from './journal/journal.ts'
@@ -141,32 +142,35 @@ const docker = createDocker({
     else
       logger.warn({ dockerSocket: settings.dockerSocket, reason }, 'Docker does not answer, RUN_AGENT is not offered')
     agent.readyChanged()
+    pool.look()
   },
 })
+const defaults = {
+  memoryBytes: Math.min(settings.runAgentMemoryBytes, settings.runAgentMemoryBytesLimit),
+  cpus: Math.min(settings.runAgentCpus, settings.runAgentCpusLimit),
+  pidsMax: Math.min(settings.runAgentPidsMax, settings.runAgentPidsMaxLimit),
+  workspaceBytes: Math.min(settings.runAgentWorkspaceBytes, settings.runAgentWorkspaceBytesLimit),
+}
+const maxima = {
+  memoryBytes: settings.runAgentMemoryBytesLimit,
+  cpus: settings.runAgentCpusLimit,
+  pidsMax: settings.runAgentPidsMaxLimit,
+  workspaceBytes: settings.runAgentWorkspaceBytesLimit,
+}
+const { runAgentImage: image, runAgentRuntime: runtime } = settings
+const warn = (facts: object, message: string) => logger.warn(facts, message)
+const pool = createPool({
+  ...{ docker, agentId, image, runtime, maxima, warn },
+  resources: defaults,
+  size: Math.min(settings.poolSize, settings.maxConcurrentAgents),
+  idleMs: settings.poolIdleMs,
+})
 const runAgent = createRunAgentExecutor({
-  docker,
-  spools,
-  secrets,
-  agentId,
-  image: settings.runAgentImage,
+  ...{ docker, spools, secrets, agentId, image, runtime, defaults, maxima, pool, warn },
   images: settings.runAgentImages,
-  runtime: settings.runAgentRuntime,
-  defaults: {
-    memoryBytes: Math.min(settings.runAgentMemoryBytes, settings.runAgentMemoryBytesLimit),
-    cpus: Math.min(settings.runAgentCpus, settings.runAgentCpusLimit),
-    pidsMax: Math.min(settings.runAgentPidsMax, settings.runAgentPidsMaxLimit),
-    workspaceBytes: Math.min(settings.runAgentWorkspaceBytes, settings.runAgentWorkspaceBytesLimit),
-  },
-  maxima: {
-    memoryBytes: settings.runAgentMemoryBytesLimit,
-    cpus: settings.runAgentCpusLimit,
-    pidsMax: settings.runAgentPidsMaxLimit,
-    workspaceBytes: settings.runAgentWorkspaceBytesLimit,
-  },
   slots: settings.maxConcurrentAgents,
   changed: () => agent.readyChanged(),
   crashPoint: crashPoints.at,
-  warn: (facts, message) => logger.warn(facts, message),
 })
 const policy = createAddressPolicy({ allowPrivate: settings.httpAllowPrivate === 'true', allow: settings.httpAllow })
 const agent = createAgent({
@@ -202,6 +206,7 @@ let signals = 0
 const onSignal = (signal: string): void => {
   signals += 1
   logger.info({ signal }, signals === 1 ? 'draining' : 'stopping now')
+  void pool.close()
   if (signals === 1) void agent.drain(settings.drainMs)
   else agent.stop()
 }
@@ -209,8 +214,12 @@ process.on('SIGTERM', onSignal)
 process.on('SIGINT', onSignal)
 
 logger.info({ agentId, serverUrl: settings.serverUrl, file, version }, 'agent started')
-if (settings.maxConcurrentAgents > 0) docker.watch()
+if (settings.maxConcurrentAgents > 0) {
+  docker.watch()
+  pool.open()
+}
 const end = await agent.run()
+await pool.close()
 docker.unwatch()
 await uploader.stop()
 await heartbeat.stop()

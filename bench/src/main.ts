@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { buildSyncCounters } from './accounting.ts'
 import { writeDocument } from './figures/document.ts'
 import { textReport } from './figures/report.ts'
-import { figuresOf, type Results, resultsJson, type Sample } from './figures/results.ts'
+import { figuresOf, merged, type Results, resultsJson, type Sample } from './figures/results.ts'
 import { FULL, QUICK } from './figures/scale.ts'
 import { seededRandom } from './figures/statistics.ts'
 import { machineOf } from './machine.ts'
@@ -15,6 +15,7 @@ import { peers } from './peers/peers.ts'
 import { product, repository } from './product.ts'
 import type { Subject } from './rig.ts'
 import { runRounds } from './rounds.ts'
+import type { Scenario } from './scenarios/scenario.ts'
 import { scenarios } from './scenarios/scenarios.ts'
 
 const USAGE = `npm run bench -- [flags]
@@ -24,6 +25,7 @@ const USAGE = `npm run bench -- [flags]
   --rounds <n>            how often everything is measured
   --seed <n>              repeats the order and the pauses of the run that printed it
   --calm <s>              waits so long at most, before each measurement, for others to be quiet
+  --merge                 keeps what the file has of other scenarios
   --out <file>            where the JSON goes; bench/results/last.json by default
   --write-docs            only write docs/performance.md from the last JSON`
 
@@ -39,6 +41,7 @@ const OPTIONS = {
   rounds: { type: 'string' },
   seed: { type: 'string' },
   calm: { type: 'string' },
+  merge: { type: 'boolean', default: false },
   out: { type: 'string', default: join(repository, 'bench/results/last.json') },
   'write-docs': { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -78,7 +81,6 @@ async function run(): Promise<void> {
   const rounds = wholeNumber('rounds', flags.rounds, scale.rounds)
   const seed = wholeNumber('seed', flags.seed, 1 + Math.floor(Math.random() * 999_999_999))
   const patienceMs = 1000 * wholeNumber('calm', flags.calm, 0)
-  const chosenScenarios = chosen('scenario', scenarios, flags.only)
   const chosenPeers = chosen('peer', peers, flags.peers)
 
   const folder = mkdtempSync(join(tmpdir(), 'bench-'))
@@ -98,6 +100,12 @@ async function run(): Promise<void> {
     const missing = subject.missing()
     if (missing !== null) skip(`${subject.name}: ${missing} is not installed`)
     return missing === null
+  }
+  const chosenScenarios: Scenario[] = []
+  for (const scenario of chosen('scenario', scenarios, flags.only)) {
+    const missing = (await scenario.missing?.()) ?? null
+    if (missing === null) chosenScenarios.push(scenario)
+    else skip(`${scenario.name}: ${missing} is not there`)
   }
   const subjects = [product, ...chosenPeers.filter(isThere)]
 
@@ -131,9 +139,10 @@ async function run(): Promise<void> {
     say,
   })
   mkdirSync(dirname(flags.out), { recursive: true })
+  const before = flags.merge ? (JSON.parse(readFileSync(flags.out, 'utf8')) as Results) : null
   for await (const { round, samples, failed } of measured) {
     const results = resultsOf(round, samples, failed)
-    writeFileSync(flags.out, resultsJson(results))
+    writeFileSync(flags.out, resultsJson(before === null ? results : merged(before, results)))
     if (round < rounds) continue
     process.stdout.write(`${textReport(results)}\nWritten to ${flags.out}\n`)
     if (failed.length > 0) process.exitCode = 1

@@ -33,6 +33,10 @@ export type Product = Rig & {
   server: Started
   /** By order of submission. */
   commandIds: string[]
+  /** Another one, with these flags besides; answers its id when the server knows it. */
+  startAgent: (flags: readonly string[]) => Promise<string>
+  /** Submits, and answers how long it took from the sending until the result was read. */
+  runOne: (submission: object) => Promise<number>
 }
 
 /** An HTTP server in this process: what HTTP_GET_JSON fetches, and where a pick-up is seen. */
@@ -100,10 +104,28 @@ export async function bootProduct(place: Place, options: ProductOptions = {}): P
   }
 
   const agents: Started[] = []
+  const startAgent = async (flags: readonly string[]): Promise<string> => {
+    // Not the name of one whose lease an earlier boot on the same database left behind.
+    const agentId = `bench-${randomUUID()}`
+    const own = ['--server-url', `http://127.0.0.1:${port}`, '--agent-id', agentId]
+    const dataDir = ['--data-dir', join(place.folder, agentId)]
+    agents.push(start('agent/dist/src/main.js', [...own, ...dataDir, ...flags], agentSyncs?.env ?? {}))
+    const isThere = async () =>
+      (await asking.json<{ agentId: string }[]>('GET', '/agents')).some((agent) => agent.agentId === agentId)
+    while (!(await isThere())) await sleep(POLL_MS)
+    return agentId
+  }
   return {
     port,
     server,
     commandIds,
+    startAgent,
+    runOne: async (submission) => {
+      const sentMs = monotonicMs()
+      await submitOn(asking, requestBytes('POST', '/commands', submission))
+      await reached(commandIds.length)
+      return monotonicMs() - sentMs
+    },
     parts: (): Part[] => [
       { name: 'server', pids: [server.pid], syncs: serverSyncs },
       { name: 'agent', pids: agents.map(({ pid }) => pid), syncs: agentSyncs },
@@ -116,16 +138,7 @@ export async function bootProduct(place: Place, options: ProductOptions = {}): P
     },
     // Its interval plays no part in throughput: news comes through the wait call.
     startWorkers: async (workers, slots) => {
-      for (let count = 0; count < workers; count++) {
-        // Not the name of one whose lease an earlier boot on the same database left behind.
-        const agentId = `bench-${randomUUID()}`
-        const own = ['--agent-id', agentId, '--data-dir', join(place.folder, agentId), '--slots', String(slots)]
-        const flags = ['--server-url', `http://127.0.0.1:${port}`, ...own]
-        agents.push(start('agent/dist/src/main.js', flags, agentSyncs?.env ?? {}))
-        const isThere = async () =>
-          (await asking.json<{ agentId: string }[]>('GET', '/agents')).some((agent) => agent.agentId === agentId)
-        while (!(await isThere())) await sleep(POLL_MS)
-      }
+      for (let count = 0; count < workers; count++) await startAgent(['--slots', String(slots)])
     },
     reached,
     allEnded: async () => {

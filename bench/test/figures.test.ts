@@ -7,7 +7,7 @@ import { barChart } from '../src/figures/chart.ts'
 import { performanceDocument } from '../src/figures/document.ts'
 import { GOALS, type Goal, verdict } from '../src/figures/goals.ts'
 import { tablesOf, textReport } from '../src/figures/report.ts'
-import { figuresOf, lookupIn, type Results, resultsJson, type Sample } from '../src/figures/results.ts'
+import { figuresOf, lookupIn, merged, type Results, resultsJson, type Sample } from '../src/figures/results.ts'
 import { calmMedian, percentile, seededRandom, shuffled } from '../src/figures/statistics.ts'
 
 const repository = join(dirname(fileURLToPath(import.meta.url)), '../../..')
@@ -94,6 +94,32 @@ t.test('rows are ours first, variants by number, with the ratio to the same vari
     ['BullMQ', '50 in flight', '100', '–', '0.00'],
   ])
 })
+
+t.test(
+  'what is measured apart stands in the place of the same scenario, says so, and changes nothing else',
+  async (t) => {
+    const before = resultsOf([sample({ value: 100, foreignCores: 1 })])
+    const other = (value: number, commit: string): Results => ({
+      ...resultsOf([sample({ scenario: 'drain', value, foreignCores: 0 })]),
+      scenarios: [{ name: 'drain', title: 'Drain', method: 'So.' }],
+      ...{ commit, command: 'npm run bench -- --only drain --merge', rounds: 2 },
+    })
+    const results = merged(merged(before, other(1, 'aaaaaaa')), other(7, 'bbbbbbb'))
+    t.same(
+      tablesOf(results).map(({ title, rows }) => [title, rows[0]?.[2]]),
+      [
+        ['Submit', '100'],
+        ['Drain', '7.00'],
+      ],
+    )
+    t.match(
+      tablesOf(results)[1]?.method,
+      /^So\. Measured apart .*--only drain --merge.*2026-11-21, commit `bbbbbbb`, 2 rounds/,
+    )
+    t.equal(results.commit, 'abcdef0')
+    t.match(performanceDocument(results), '1.00 processors were busy with other things')
+  },
+)
 
 t.test('what was skipped or failed is named in the report', async (t) => {
   const report = textReport({ ...resultsOf([sample({})]), skipped: ['BullMQ: no server'], failed: ['round 1, drain'] })

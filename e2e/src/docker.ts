@@ -85,3 +85,37 @@ export async function watchContainers() {
 }
 
 type Event = { Action: string; Actor: { Attributes: Record<string, string | undefined> }; timeNano: number }
+
+/**
+ * Counts how often a word was written by containers of an agent, of which some are started ahead of what they run. All
+ * that were ever started are read, until `stop`.
+ */
+export async function countSaid(agentId: string, word: string): Promise<{ said: () => number; stop: () => void }> {
+  /** By container: its whole log, which is read again from the beginning when it is started again. */
+  const logs = new Map<string, string>()
+  const open = new Set<Readable>()
+  const read = async (id: string): Promise<void> => {
+    const stream = (await dockerode.getContainer(id).logs({ follow: true, stdout: true, stderr: true })) as Readable
+    open.add(stream)
+    let text = ''
+    stream.on('error', () => {})
+    stream.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      logs.set(id, text)
+    })
+  }
+  const filters = JSON.stringify({ label: [`${LABEL}=${agentId}`], type: ['container'], event: ['start'] })
+  const events = (await dockerode.getEvents({ filters })) as Readable
+  open.add(events)
+  events.on('error', () => {})
+  events.on('data', (chunk: Buffer) => {
+    for (const line of chunk.toString().split('\n').filter(Boolean))
+      void read((JSON.parse(line) as { id: string }).id).catch(() => {})
+  })
+  return {
+    said: () => [...logs.values()].reduce((sum, text) => sum + text.split(word).length - 1, 0),
+    stop: () => {
+      for (const stream of open) stream.destroy()
+    },
+  }
+}

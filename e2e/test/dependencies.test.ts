@@ -209,10 +209,19 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/executors/run-agent/run-agent.ts',
-    may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises'],
+    may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises', 'node:util'],
     types: ['agent/src/crash-points.ts', 'agent/src/logs/spools.ts'],
     never: /journal|client|dockerode/,
     why: 'an executor has one effect and no say in what becomes of it',
+  },
+  {
+    from: 'agent/src/executors/run-agent/pool.ts',
+    may: [
+      ...['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL],
+      ...['node:crypto', 'node:timers/promises'],
+    ],
+    never: /journal|client|dockerode/,
+    why: 'containers that wait belong to nobody: the pool knows Docker and no attempt',
   },
   {
     from: 'agent/src/executors/run-agent/output.ts',

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import {
   containersOf,
+  countSaid,
   countStarts,
   DOCKER_SOCKET,
   dockerode,
@@ -19,9 +20,14 @@ import { freePort, type Process, startAgent, startServer } from '../src/processe
 /** Each is two starts of a process and one of a container. */
 const CELLS_AT_A_TIME = 3
 
-const shell = (prompt: string, more: Json = {}): Json => ({
+/** Where an attempt comes only with a pool, and only without. */
+const WARM_ONLY: readonly string[] = ['container.taken', 'container.delivered']
+const COLD_ONLY: readonly string[] = ['container.created', 'container.started']
+
+/** With the agent's own memory, 0, it is what the pool is made for. */
+const shell = (prompt: string, more: Json = {}, memoryBytes = 64 * 2 ** 20): Json => ({
   type: 'RUN_AGENT',
-  payload: { engine: 'shell', prompt, resources: { memoryBytes: 64 * 2 ** 20 }, ...more },
+  payload: { engine: 'shell', prompt, ...(memoryBytes === 0 ? {} : { resources: { memoryBytes } }), ...more },
 })
 
 /** A server, and the start of agents whose containers are removed in the end. */
@@ -72,7 +78,7 @@ t.test('the agent is killed at every point and started again: the prompt runs on
   const { api, agent } = await world(t)
   t.jobs = CELLS_AT_A_TIME
   await Promise.all(
-    AGENT_POINTS.map((point) =>
+    AGENT_POINTS.filter((point) => !WARM_ONLY.includes(point)).map((point) =>
       t.test(point, { buffered: true }, async (t) => {
         const agentId = newAgentId(point)
         const counted = await countStarts(agentId)
@@ -92,6 +98,86 @@ t.test('the agent is killed at every point and started again: the prompt runs on
       }),
     ),
   )
+})
+
+const isWaiting = ({ Names, State }: { Names: string[]; State: string }): boolean =>
+  State === 'running' && Names[0]?.startsWith('/agent-executor-pool-') === true
+
+t.test('with a pool, killed at every point and started again: the prompt runs once', needsDocker, async (t) => {
+  const { api, agent } = await world(t)
+  t.jobs = CELLS_AT_A_TIME
+  const pooled = ['--pool-size', '1']
+  await Promise.all(
+    AGENT_POINTS.filter((point) => !COLD_ONLY.includes(point)).map((point) =>
+      t.test(point, { buffered: true }, async (t) => {
+        const agentId = newAgentId(`pool-${point}`)
+        const counted = await countSaid(agentId, 'effect')
+        t.teardown(counted.stop)
+        const crashing = agent(agentId, ['--crash-at', point, ...pooled])
+        // Some kill it before it has made any.
+        await Promise.race([
+          crashing.ended,
+          api.eventually('one waits', async () => (await containersOf(agentId)).some(isWaiting)),
+        ])
+        const { commandId } = await api.submit({ ...shell('echo effect; sleep 0.5; echo done', {}, 0), agentId }, point)
+        t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
+        const again = agent(agentId, pooled)
+        t.match(await api.final(commandId, 60_000), {
+          status: 'COMPLETED',
+          result: { exitCode: 0, stdout: { text: 'effect\ndone\n' }, stderr: { text: '' } },
+          attempts: [{ attempt: 1, state: 'SUCCEEDED' }],
+        })
+        await api.eventually('what waits is all that is left', async () => {
+          const left = await containersOf(agentId)
+          return left.length === 1 && left.every(isWaiting)
+        })
+        t.equal(counted.said(), 1, 'it was said once')
+        again.signal('SIGTERM')
+        t.equal((await again.ended).code, 0)
+        t.same(await containersOf(agentId), [], 'an agent that stops leaves none that waits')
+      }),
+    ),
+  )
+})
+
+t.test('with a pool, killed at random again and again, each runs once', needsDocker, async (t) => {
+  const { api, agent } = await world(t)
+  const agentId = newAgentId('pool-random')
+  const counted = await countSaid(agentId, 'effect')
+  t.teardown(counted.stop)
+  let over = false
+  let crashes = 0
+  let live: Process | null = null
+  const supervised = (async () => {
+    for (let seed = 1; !over; seed++) {
+      const faults = seed < 25 ? ['--random-failures', '--random-seed', String(seed)] : []
+      live = agent(agentId, ['--pool-size', '2', ...faults])
+      await live.ended
+      if (!over) crashes += 1
+    }
+  })()
+  const stop = async () => {
+    over = true
+    await live?.kill()
+    await supervised
+  }
+  try {
+    const numbers = [1, 2, 3, 4, 5, 6]
+    const commands = await Promise.all(
+      numbers.map((each) =>
+        api.submit({ ...shell(`echo effect ${each}; sleep 1`, {}, 0), agentId }, `pool-random-${each}`),
+      ),
+    )
+    for (const { commandId } of commands)
+      t.match(await api.final(commandId, 120_000), {
+        status: 'COMPLETED',
+        result: { stdout: { text: /^effect \d\n$/ } },
+      })
+    t.equal(counted.said(), commands.length)
+    t.ok(crashes >= 3, `${crashes} crashes`)
+  } finally {
+    await stop()
+  }
 })
 
 t.test('killed at random again and again, it runs once', needsDocker, async (t) => {

@@ -8,29 +8,42 @@ export const WORKSPACE = '/workspace'
 export const HOME = '/home/agent'
 export const TMP_BYTES = 64 * 2 ** 20
 export const UID = 10_001
+/** Where the input of a container of the pool is: memory, which the sandbox itself writes. */
+export const POOL_INPUT = `${INPUT}/own`
+export const POOL_INPUT_BYTES = 2 ** 20
+/** Reads its program from standard input. */
+export const POOL_ENTRYPOINT = ['/bin/sh']
 
 /** Docker's log keeps two to three files of so much: what is shorter is whole. */
 export const LOG_FILE_BYTES = 10 * 2 ** 20
 
-export const LABELS = { agent: 'agent-executor.agent', attempt: 'agent-executor.attempt' } as const
+/** One of the pool has `pool`, its configuration, in place of `attempt`: labels never change, but its name does. */
+export const LABELS = {
+  agent: 'agent-executor.agent',
+  attempt: 'agent-executor.attempt',
+  pool: 'agent-executor.pool',
+} as const
 
 export const containerName = (attemptId: string): string => `agent-executor-${attemptId}`
+
+/** The attempt that has given a container its name; null for one that waits in the pool, whose name has no dot. */
+export const attemptOf = (name: string): string | null => /^agent-executor-(.+\.\d+)$/.exec(name)?.[1] ?? null
+
+export const ENV = [`HOME=${HOME}`, 'TMPDIR=/tmp']
 
 export type Sandbox = {
   attemptId: string
   agentId: string
   image: string
   entrypoint: readonly string[]
-  env: Readonly<Record<string, string>>
   resources: Resources
   /** Docker's name of another runtime, such as `runsc`; empty is its default. */
   runtime: string
 }
 
 export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
-  const { attemptId, agentId, image, entrypoint, env, resources, runtime } = sandbox
+  const { attemptId, agentId, image, entrypoint, resources, runtime } = sandbox
   const { memoryBytes, cpus, pidsMax, workspaceBytes } = resources
-  const own = `rw,exec,nosuid,nodev,uid=${UID},gid=${UID},mode=0700`
   return {
     name: containerName(attemptId),
     Image: image,
@@ -39,7 +52,8 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
     User: `${UID}:${UID}`,
     Entrypoint: [...entrypoint],
     Cmd: [],
-    Env: Object.entries({ HOME, TMPDIR: '/tmp', ...env }).map(([name, value]) => `${name}=${value}`),
+    // The same in each: `docker inspect` shows it. What a command brings is in a file.
+    Env: [...ENV],
     WorkingDir: WORKSPACE,
     Labels: { [LABELS.agent]: agentId, [LABELS.attempt]: attemptId },
     Tty: false,
@@ -72,14 +86,39 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
       LogConfig: { Type: 'local', Config: { 'max-size': String(LOG_FILE_BYTES), 'max-file': '3' } },
       Tmpfs: {
         '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${TMP_BYTES}`,
-        [HOME]: `${own},size=${TMP_BYTES}`,
-        [WORKSPACE]: `${own},size=${workspaceBytes}`,
+        [HOME]: `${OWN},size=${TMP_BYTES}`,
+        [WORKSPACE]: `${OWN},size=${workspaceBytes}`,
       },
       Mounts: [{ Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME }],
       ...(runtime === '' ? {} : { Runtime: runtime }),
     },
   }
 }
+
+export type PoolSandbox = Omit<Sandbox, 'attemptId' | 'entrypoint'> & {
+  name: string
+  /** Tells it from those that were made with other settings. */
+  configuration: string
+}
+
+/** As for an attempt, and besides: an open standard input, which ends with whoever writes into it, and a place for it. */
+export function poolOptions({ name, configuration, ...sandbox }: PoolSandbox): Docker.ContainerCreateOptions {
+  const { HostConfig, ...container } = createOptions({ ...sandbox, attemptId: '', entrypoint: POOL_ENTRYPOINT })
+  return {
+    ...container,
+    name,
+    Labels: { [LABELS.agent]: sandbox.agentId, [LABELS.pool]: configuration },
+    OpenStdin: true,
+    StdinOnce: true,
+    AttachStdin: true,
+    HostConfig: {
+      ...HostConfig,
+      Tmpfs: { ...HostConfig?.Tmpfs, [POOL_INPUT]: `${OWN},size=${POOL_INPUT_BYTES}` },
+    },
+  }
+}
+
+const OWN = `rw,exec,nosuid,nodev,uid=${UID},gid=${UID},mode=0700`
 
 /** Nothing of the image is copied into it, so that its folder is root's. */
 const INPUT_VOLUME = { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } }

@@ -3,9 +3,9 @@
  * answered, and nothing was done) or in `DockerUnavailable` (no answer: what was asked for may have happened).
  */
 import { access } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type Dockerode from 'dockerode'
-import { LABELS } from './create-options.ts'
+import { attemptOf, LABELS } from './create-options.ts'
 
 export class DockerUnavailable extends Error {
   override name = 'DockerUnavailable'
@@ -24,14 +24,30 @@ export class DockerRefused extends Error {
 /** A container as Docker shows it. */
 export type Seen = {
   id: string
+  name: string
   /** `created` has never run, which `exited` has; there are others between. */
   status: string
   exitCode: number
   oomKilled: boolean
   tookMs: number | null
+  /** On the wall clock; null where it has not ended. */
+  finishedAtMs: number | null
   labels: Readonly<Record<string, string>>
   /** Where its volumes and binds are. */
   mounts: string[]
+}
+
+/** A container of this agent, in a list. */
+export type Listed = {
+  id: string
+  name: string
+  /** That it was made for, or whose name it was given; null for one that waits in the pool. */
+  attemptId: string | null
+  /** With what it was made for the pool; null for one that was not. */
+  configuration: string | null
+  imageId: string
+  isRunning: boolean
+  createdAtMs: number
 }
 
 export type Docker = ReturnType<typeof createDocker>
@@ -158,11 +174,44 @@ export function createDocker(options: {
       }
     },
 
-    /** Whether it has the image, by any name of it. */
-    async hasImage(image: string): Promise<boolean> {
-      return unless([NOT_FOUND], () =>
-        call('image', CALL_MS, (api, abortSignal) => api.getImage(image).inspect({ abortSignal } as object)),
-      )
+    /** Of the image with this name, whichever of its names it is; null where there is none. */
+    async imageId(image: string): Promise<string | null> {
+      let id: string | null = null
+      const body = async () => {
+        const inspect = (api: Dockerode, abortSignal: AbortSignal) =>
+          api.getImage(image).inspect({ abortSignal } as object)
+        id = (await call('image', CALL_MS, inspect)).Id
+      }
+      await unless([NOT_FOUND], body)
+      return id
+    },
+
+    /** Gives the name of one container, which it has to have now, to no other: of several calls one succeeds. */
+    async rename(from: string, to: string): Promise<'renamed' | 'gone' | 'taken'> {
+      try {
+        await call('rename', CALL_MS, (api, abortSignal) => api.getContainer(from).rename({ name: to, abortSignal }))
+        return 'renamed'
+      } catch (error) {
+        if (!(error instanceof DockerRefused)) throw error
+        if (error.statusCode === NOT_FOUND) return 'gone'
+        if (error.statusCode === CONFLICT) return 'taken'
+        throw error
+      }
+    },
+
+    /** Whether a file of a volume was written since it was put there, empty and without a time: when, last; null if not. */
+    async writtenAtMs(id: string, path: string): Promise<number | null> {
+      let stat = { size: 0, mtime: '1970-01-01T00:00:00Z' }
+      await unless([NOT_FOUND], async () => {
+        const answer = await call('archive', CALL_MS, (api, abortSignal) =>
+          api.getContainer(id).infoArchive({ path, abortSignal } as never),
+        )
+        const { headers } = answer as unknown as { headers: Record<string, string> }
+        ;(answer as unknown as Readable).destroy()
+        stat = JSON.parse(Buffer.from(headers['x-docker-container-path-stat'] ?? '', 'base64').toString())
+      })
+      const mtimeMs = Date.parse(stat.mtime)
+      return stat.size > 0 || mtimeMs > 0 ? mtimeMs : null
     },
 
     /** Whether it has the OCI runtime; empty is its default. */
@@ -196,6 +245,21 @@ export function createDocker(options: {
       call('attach', CALL_MS, async (api, abortSignal) => {
         const opts = { stream: true, stdout: true, stderr: true, abortSignal }
         return (await api.getContainer(id).attach(opts)) as unknown as Readable
+      }),
+
+    /**
+     * The same, and the program goes to its standard input, which ends with that. `sent` resolves when Docker has taken
+     * it, which it may do before the container is started, or when the connection is over.
+     */
+    deliver: (id: string, program: Buffer): Promise<{ output: Readable; sent: Promise<void> }> =>
+      call('attach', CALL_MS, async (api, abortSignal) => {
+        const opts = { stream: true, stdin: true, stdout: true, stderr: true, hijack: true, abortSignal }
+        const output = (await api.getContainer(id).attach(opts)) as unknown as Duplex
+        const sent = new Promise<void>((resolve) => {
+          output.on('error', () => resolve()).on('close', () => resolve())
+          output.end(program, () => resolve())
+        })
+        return { output, sent }
       }),
 
     /** The output that Docker has kept, from the beginning; of frames. For one that has exited. */
@@ -242,14 +306,19 @@ export function createDocker(options: {
     },
 
     /** Every container with this agent's label, running or not. */
-    async list(agentId: string): Promise<{ id: string; attemptId: string }[]> {
+    async list(agentId: string): Promise<Listed[]> {
       const filters = { label: [`${LABELS.agent}=${agentId}`] }
       const found = await call('list', CALL_MS, (api, abortSignal) =>
         api.listContainers({ all: true, filters, abortSignal }),
       )
-      return found.flatMap(({ Id, Labels }) => {
-        const attemptId = Labels[LABELS.attempt]
-        return attemptId === undefined ? [] : [{ id: Id, attemptId }]
+      return found.map(({ Id, Names, Labels, ImageID, State, Created }) => {
+        const name = (Names[0] ?? '').slice(1)
+        const configuration = Labels[LABELS.pool] ?? null
+        const attemptId = configuration === null ? Labels[LABELS.attempt] : attemptOf(name)
+        return {
+          ...{ id: Id, name, configuration, imageId: ImageID, isRunning: State === 'running' },
+          ...{ attemptId: attemptId ?? null, createdAtMs: Created * 1000 },
+        }
       })
     },
   }
@@ -265,15 +334,18 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true })
   })
 
-const seenOf = ({ Id, State, Config, Mounts }: Dockerode.ContainerInspectInfo): Seen => {
-  const tookMs = Date.parse(State.FinishedAt) - Date.parse(State.StartedAt)
+const seenOf = ({ Id, Name, State, Config, Mounts }: Dockerode.ContainerInspectInfo): Seen => {
+  const finishedAtMs = Date.parse(State.FinishedAt)
+  const tookMs = finishedAtMs - Date.parse(State.StartedAt)
   return {
     id: Id,
+    name: Name.slice(1),
     status: State.Status,
     exitCode: State.ExitCode,
     oomKilled: State.OOMKilled,
     // One that has not ended has the year 1 there.
     tookMs: tookMs >= 0 ? tookMs : null,
+    finishedAtMs: finishedAtMs > 0 ? finishedAtMs : null,
     labels: Config.Labels,
     mounts: Mounts.map(({ Destination }) => Destination),
   }

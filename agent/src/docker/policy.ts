@@ -5,7 +5,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resources } from '@agent-executor/protocol'
 import type Docker from 'dockerode'
-import { INPUT, LABELS, TMP_BYTES, WORKSPACE } from './create-options.ts'
+import {
+  ENV,
+  HOME,
+  INPUT,
+  LABELS,
+  POOL_ENTRYPOINT,
+  POOL_INPUT,
+  POOL_INPUT_BYTES,
+  TMP_BYTES,
+  WORKSPACE,
+} from './create-options.ts'
 
 /** Answers whether a value is tight enough. */
 type Rule = (value: unknown) => boolean
@@ -38,10 +48,16 @@ const user: Rule = (value) => {
   return ids !== null && Number(ids[1]) >= UID_MIN && Number(ids[2]) >= UID_MIN
 }
 
-const labels: Rule = (value) => {
-  const given = object(value)
-  return Object.values(LABELS).every((name) => typeof given[name] === 'string' && given[name] !== '')
-}
+/** These and no others, each with a value. */
+const labels =
+  (...names: readonly string[]): Rule =>
+  (value) => {
+    const given = object(value)
+    return (
+      isDeepStrictEqual(Object.keys(given).sort(), [...names].sort()) &&
+      names.every((name) => typeof given[name] === 'string' && given[name] !== '')
+    )
+  }
 
 const CONTAINER: Rules = {
   name: matches(/^agent-executor-[A-Za-z0-9][A-Za-z0-9._-]+$/),
@@ -50,13 +66,23 @@ const CONTAINER: Rules = {
   User: user,
   Entrypoint: (value) => texts(value) && (value as string[]).length > 0,
   Cmd: is([]),
-  Env: texts,
+  Env: is(ENV),
   WorkingDir: is(WORKSPACE),
-  Labels: labels,
+  Labels: labels(LABELS.agent, LABELS.attempt),
   Tty: is(false),
   OpenStdin: is(false),
   StopSignal: is('SIGTERM'),
   Healthcheck: is({ Test: ['NONE'] }),
+}
+
+/** What a container of the pool has otherwise: a standard input that ends with whoever writes into it. */
+const OF_POOL: Rules = {
+  name: matches(/^agent-executor-pool-[a-z0-9]+$/),
+  Entrypoint: is(POOL_ENTRYPOINT),
+  Labels: labels(LABELS.agent, LABELS.pool),
+  OpenStdin: is(true),
+  StdinOnce: is(true),
+  AttachStdin: is(true),
 }
 
 /** Nothing that a set-user-id bit or a device file could help, and a size. */
@@ -107,7 +133,14 @@ const mounts: Rule = (value) => {
   )
 }
 
-const hostRules = (maxima: Resources): Rules => ({
+/** What is memory, and how much of it at most. */
+const tmpfses =
+  (bytesMax: Readonly<Record<string, number>>): Rule =>
+  (value) =>
+    isDeepStrictEqual(Object.keys(object(value)).sort(), Object.keys(bytesMax).sort()) &&
+    Object.entries(object(value)).every(([path, options]) => tmpfs(bytesMax[path] as number)(options))
+
+const hostRules = (maxima: Resources, isOfPool: boolean): Rules => ({
   NetworkMode: is('none'),
   ReadonlyRootfs: is(true),
   Privileged: is(false),
@@ -124,23 +157,28 @@ const hostRules = (maxima: Resources): Rules => ({
   PidsLimit: upTo(maxima.pidsMax),
   Ulimits: ulimits({ core: 0, fsize: maxima.workspaceBytes, nofile: 4096 }),
   LogConfig: log,
-  Tmpfs: (value) =>
-    isDeepStrictEqual(Object.keys(object(value)).sort(), ['/home/agent', '/tmp', WORKSPACE]) &&
-    Object.entries(object(value)).every(([path, options]) =>
-      tmpfs(path === WORKSPACE ? maxima.workspaceBytes : TMP_BYTES)(options),
-    ),
+  Tmpfs: tmpfses({
+    '/tmp': TMP_BYTES,
+    [HOME]: TMP_BYTES,
+    [WORKSPACE]: maxima.workspaceBytes,
+    ...(isOfPool ? { [POOL_INPUT]: POOL_INPUT_BYTES } : {}),
+  }),
   Mounts: mounts,
 })
 
 const HOST_OPTIONAL: Rules = { Runtime: matches(/^[A-Za-z0-9._-]{1,64}$/) }
 
-/** What is missing, loose or unknown in the options of a container; empty where it may be made. */
-export function loosenings(options: Docker.ContainerCreateOptions, maxima: Resources): string[] {
+/** What is missing, loose or unknown in the options of a container, for an attempt or the pool; empty where it may be made. */
+export function loosenings(
+  options: Docker.ContainerCreateOptions,
+  maxima: Resources,
+  of: 'attempt' | 'pool' = 'attempt',
+): string[] {
   const { HostConfig = {}, ...container } = options
-  const rules = hostRules(maxima)
+  const rules = hostRules(maxima, of === 'pool')
   const swap = HostConfig.MemorySwap === HostConfig.Memory ? [] : ['HostConfig.MemorySwap']
   return [
-    ...broken('', container, CONTAINER, {}),
+    ...broken('', container, of === 'pool' ? { ...CONTAINER, ...OF_POOL } : CONTAINER, {}),
     ...new Set([...broken('HostConfig.', HostConfig, rules, HOST_OPTIONAL), ...swap]),
   ]
 }

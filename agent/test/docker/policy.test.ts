@@ -1,7 +1,8 @@
 // What a container may be made with: what the agent makes passes, and each thing that is looser is found.
 import t from 'tap'
+import { attemptOf } from '../../src/docker/create-options.ts'
 import { loosenings, strayMounts } from '../../src/docker/policy.ts'
-import { MIB, RESOURCES, sandbox } from './fixtures/builders.ts'
+import { MIB, poolSandbox, RESOURCES, sandbox } from './fixtures/builders.ts'
 
 type Options = Record<string, unknown> & { HostConfig: Record<string, unknown> }
 
@@ -21,7 +22,7 @@ const { Tmpfs, Mounts, Ulimits } = changed({}).HostConfig as {
 
 t.test('what the agent makes passes, with what a command asked for, up to the maxima', async (t) => {
   t.same(loosenings(sandbox(), RESOURCES), [])
-  t.same(loosenings(sandbox({ runtime: 'runsc', env: { A: 'b', EMPTY: '' } }), RESOURCES), [])
+  t.same(loosenings(sandbox({ runtime: 'runsc' }), RESOURCES), [])
   t.same(loosenings(sandbox({ resources: { ...RESOURCES, cpus: 0.01, pidsMax: 4 } }), RESOURCES), [])
 })
 
@@ -89,6 +90,9 @@ t.test('each option that is loose is named', async (t) => {
     ['Hostname', 'other'],
     ['WorkingDir', '/'],
     ['name', 'anything'],
+    ['Env', []],
+    ['Env', ['HOME=/home/agent', 'TMPDIR=/tmp', 'TOKEN=hunter2']],
+    ['Labels', { 'agent-executor.agent': 'a', 'agent-executor.attempt': 'c.1', 'agent-executor.pool': 'x' }],
   ]
   for (const [name, value] of container) t.same(found({ [name]: value }), [name], `${name} ${JSON.stringify(value)}`)
 
@@ -161,6 +165,54 @@ t.test('each option that is loose is named', async (t) => {
     t.same(found({}, { [name]: value }), [`HostConfig.${name}`], `${name} ${JSON.stringify(value)}`)
 })
 
+t.test('a container of the pool has an open standard input, and nothing else that is looser', async (t) => {
+  const made = poolSandbox() as unknown as Options
+  t.same(loosenings(made, RESOURCES, 'pool'), [])
+  t.same(loosenings(poolSandbox({ runtime: 'runsc' }), RESOURCES, 'pool'), [])
+  t.same(
+    loosenings(made, RESOURCES).sort(),
+    ['AttachStdin', 'HostConfig.Tmpfs', 'Labels', 'OpenStdin', 'StdinOnce'],
+    'an attempt is not made so',
+  )
+  t.same(
+    loosenings(sandbox(), RESOURCES, 'pool').sort(),
+    ['AttachStdin', 'Entrypoint', 'HostConfig.Tmpfs', 'Labels', 'OpenStdin', 'StdinOnce', 'name'],
+    'and one of the pool not as an attempt',
+  )
+  const { HostConfig, ...container } = made
+  const pooled = (change: object, host: object = {}) =>
+    loosenings({ ...container, ...change, HostConfig: { ...HostConfig, ...host } }, RESOURCES, 'pool')
+  for (const [name, value] of [
+    ['StdinOnce', false],
+    ['StdinOnce', undefined],
+    ['OpenStdin', false],
+    ['AttachStdin', false],
+    ['Tty', true],
+    ['AttachStdout', true],
+    ['Entrypoint', ['/bin/sh', '-c', 'true']],
+    ['Entrypoint', ['/bin/bash']],
+    ['Cmd', ['-c']],
+    ['Env', ['HOME=/home/agent']],
+    ['name', 'agent-executor-c1.1'],
+    ['name', 'agent-executor-pool-c1.1'],
+    ['Labels', { 'agent-executor.agent': 'a', 'agent-executor.attempt': 'c.1' }],
+    ['Labels', { 'agent-executor.agent': 'a', 'agent-executor.pool': '' }],
+    ['User', '0:0'],
+  ] as const)
+    t.same(pooled({ [name]: value }), [name], `${name} ${JSON.stringify(value)}`)
+  const { Tmpfs } = HostConfig as { Tmpfs: Record<string, string> }
+  const input = Tmpfs['/input/own'] as string
+  for (const tmpfs of [
+    { ...Tmpfs, '/input/own': input.replace(/size=\d+/, `size=${2 * MIB}`) },
+    { ...Tmpfs, '/input/own': input.replace('nosuid,', '') },
+    { ...Tmpfs, '/input': input },
+    Object.fromEntries(Object.entries(Tmpfs).filter(([path]) => path !== '/input/own')),
+  ])
+    t.same(pooled({}, { Tmpfs: tmpfs }), ['HostConfig.Tmpfs'])
+  t.same(pooled({}, { NetworkMode: 'bridge' }), ['HostConfig.NetworkMode'])
+  t.same(pooled({}, { Binds: ['/:/host'] }), ['HostConfig.Binds'])
+})
+
 t.test('memory is limited, and swap is no more of it', async (t) => {
   t.same(found({}, { MemorySwap: 512 * MIB }), ['HostConfig.MemorySwap'])
   t.same(found({}, { MemorySwap: -1 }), ['HostConfig.MemorySwap'])
@@ -178,4 +230,6 @@ t.test('the name and the labels are the attempt', async (t) => {
   const { name, Labels } = sandbox({ attemptId: '0198f0aa-x.y_z.7', agentId: 'a-1' })
   t.equal(name, 'agent-executor-0198f0aa-x.y_z.7')
   t.same(Labels, { 'agent-executor.agent': 'a-1', 'agent-executor.attempt': '0198f0aa-x.y_z.7' })
+  t.equal(attemptOf(name as string), '0198f0aa-x.y_z.7')
+  t.equal(attemptOf(poolSandbox().name as string), null)
 })

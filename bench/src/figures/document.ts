@@ -37,7 +37,8 @@ const list = (lines: readonly string[]): string => lines.map((line) => `- ${line
 
 export function performanceDocument(results: Results): string {
   const { machine, rounds, seed, minutes } = results
-  const foreign = results.samples.map(({ foreignCores }) => foreignCores)
+  const apart = new Set(results.scenarios.flatMap(({ name, run }) => (run === undefined ? [] : [name])))
+  const foreign = results.samples.flatMap(({ scenario, foreignCores }) => (apart.has(scenario) ? [] : [foreignCores]))
   const foreignCores = foreign.reduce((a, b) => a + b, 0) / foreign.length
   const sections = tablesOf(results).map((table) => `## ${table.title}\n\n${table.method}\n\n${markdownTable(table)}`)
   const leftOut = [

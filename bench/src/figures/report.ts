@@ -1,7 +1,7 @@
 /** Tables of a run, for the terminal and for the documents. */
 import { GOALS, verdict, wantedText } from './goals.ts'
 import { METRICS, type Metric } from './metrics.ts'
-import { type Figure, type Lookup, lookupIn, type Results } from './results.ts'
+import { type Figure, type Lookup, lookupIn, type Results, type Run } from './results.ts'
 import { PRODUCT } from './variants.ts'
 
 /** Peers to which ours is compared. */
@@ -20,7 +20,7 @@ export type Table = { title: string; method: string; head: string[]; rows: strin
 
 export function tablesOf(results: Results): Table[] {
   const look = lookupIn(results.figures)
-  return results.scenarios.flatMap(({ name, title, method }) => {
+  return results.scenarios.flatMap(({ name, title, method, run }) => {
     const figures = results.figures.filter(({ scenario }) => scenario === name)
     if (figures.length === 0) return []
     const metrics = (Object.keys(METRICS) as Metric[]).filter((name) => figures.some(({ metric }) => metric === name))
@@ -35,9 +35,12 @@ export function tablesOf(results: Results): Table[] {
       ...ratios.map((peer) => number(ratio(look, name, subject, variant, peer))),
       number(figures.find((figure) => figure.subject === subject && figure.variant === variant)?.foreignCores),
     ])
-    return [{ title, method, head, rows }]
+    return [{ title, method: run === undefined ? method : `${method} ${apartText(run)}`, head, rows }]
   })
 }
+
+const apartText = ({ command, startedAt, commit, seed, rounds }: Run): string =>
+  `Measured apart from the rest: \`${command}\`, ${startedAt.slice(0, 10)}, commit \`${commit}\`, ${rounds} ${rounds === 1 ? 'round' : 'rounds'}, seed ${seed}.`
 
 /** Variants in the order of their numbers, ours before the peers in each. */
 function rowKeys(figures: readonly Figure[], results: Results): { subject: string; variant: string }[] {

@@ -19,6 +19,8 @@ export type Figure = Omit<Sample, 'round'> & { samples: number }
 
 export type Machine = { processors: string; memoryGb: number; kernel: string; node: string; fileSystem: string }
 
+export type Run = Pick<Results, 'startedAt' | 'command' | 'commit' | 'seed' | 'rounds'>
+
 export type Results = {
   startedAt: string
   minutes: number
@@ -29,8 +31,8 @@ export type Results = {
   scale: string
   machine: Machine
   subjects: { name: string; settings: string }[]
-  /** In the order of the report. */
-  scenarios: { name: string; title: string; method: string }[]
+  /** In the order of the report. `run` is there where it is not the one of the file. */
+  scenarios: { name: string; title: string; method: string; run?: Run }[]
   /** What was left out, and why. */
   skipped: string[]
   failed: string[]
@@ -43,6 +45,24 @@ export function resultsJson({ figures, samples, ...facts }: Results): string {
   const lines = (entries: readonly object[]) => `[\n${entries.map((entry) => JSON.stringify(entry)).join(',\n')}\n]`
   const head = JSON.stringify(facts, null, 2).slice(0, -2)
   return `${head},\n"figures": ${lines(figures)},\n"samples": ${lines(samples)}\n}\n`
+}
+
+/** What was measured before, with what was measured now in the place of the same scenarios, or behind the last. */
+export function merged(before: Results, now: Results): Results {
+  const { startedAt, command, commit, seed, rounds } = now
+  const ofNow = now.scenarios.map((scenario) => ({ ...scenario, run: { startedAt, command, commit, seed, rounds } }))
+  const isNew = ({ name }: { name: string }): boolean => now.scenarios.some((scenario) => scenario.name === name)
+  const others = <Entry extends { scenario: string }>(entries: readonly Entry[]): Entry[] =>
+    entries.filter(({ scenario }) => !isNew({ name: scenario }))
+  return {
+    ...before,
+    scenarios: [
+      ...before.scenarios.map((scenario) => ofNow.find(({ name }) => name === scenario.name) ?? scenario),
+      ...ofNow.filter(({ name }) => !before.scenarios.some((scenario) => scenario.name === name)),
+    ],
+    figures: [...others(before.figures), ...now.figures],
+    samples: [...others(before.samples), ...now.samples],
+  }
 }
 
 const keyOf = ({ scenario, subject, variant, metric }: Sample): string =>

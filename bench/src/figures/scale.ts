@@ -10,6 +10,7 @@ export const FULL = {
   slots: [1, 10, 50],
   agents: [1, 2, 4],
   pings: 50,
+  containers: 30,
   pauseMsMax: 100,
   /** Of a drain: what is worked off too fast is not seen. */
   backlogMin: 4_000,
@@ -31,6 +32,7 @@ export const QUICK: Scale = {
   slots: [50],
   agents: [1, 2],
   pings: 20,
+  containers: 5,
   pauseMsMax: 60,
   backlogMin: 600,
   sizes: [1_000, 10_000],

@@ -32,6 +32,8 @@ export type Scenario = {
   title: string
   /** For the reader of the table. */
   method: string
+  /** What this machine lacks for it, or null; absent, nothing. */
+  missing?: () => Promise<string | null>
   units: (setting: Setting) => Unit[]
 }
 

@@ -25,7 +25,7 @@ const SIGNAL_MAX = 64
 const KILLED = SIGNAL_BASE + 9
 const TERMINATED = SIGNAL_BASE + 15
 /** Docker's own, for a container whose end it did not see. */
-const HOST_DIED = 255
+export const HOST_DIED = 255
 
 const STOPPED: Readonly<Record<StopCause['type'] | 'idle', RunAgentReason>> = {
   cancel: 'cancelled',

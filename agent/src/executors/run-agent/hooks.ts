@@ -9,7 +9,8 @@ import { HOOK_NAMES, type HookEnd, type HookName } from '@agent-executor/protoco
 export const HOOK_FAILED_EXIT_CODE = 123
 export const STOPPED_EXIT_CODE = 143
 
-export const SUPERVISOR = [
+/** `hooks` is the folder that they are in. */
+export const supervisor = (hooks: string): string[] => [
   'engine= failed= stopped= late= woken= ended= child= target=',
   'JOB_EXIT_CODE= JOB_REASON= JOB_HOOK=; export JOB_EXIT_CODE JOB_REASON JOB_HOOK',
   'apart=; if command -v setsid >/dev/null 2>&1; then apart=setsid; fi',
@@ -35,7 +36,7 @@ export const SUPERVISOR = [
   '  JOB_HOOK=$1 late= woken=',
   // On a line of their own, whatever was written before.
   `  printf '\\nagent-executor: hook %s\\n' "$1"; printf '\\nagent-executor: hook %s\\n' "$1" >&2`,
-  '  $apart /bin/sh /input/hooks/$1 </dev/null &',
+  `  $apart /bin/sh ${hooks}/$1 </dev/null &`,
   '  child=$! target=$!; if [ -n "$apart" ]; then target=-$child; fi',
   '  late_after "$2" </dev/null >/dev/null 2>&1 &',
   '  watch=$!',
@@ -45,7 +46,7 @@ export const SUPERVISOR = [
   '  if [ -n "$late" ]; then kill -s KILL -- "$target" 2>/dev/null; ended="$ended $1=late"; return 1; fi',
   '  ended="$ended $1=$code"; return $code',
   '}',
-] as const
+]
 
 type Ended = { hooks: HookEnd[]; engine: number | null }
 

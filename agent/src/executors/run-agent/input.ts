@@ -11,8 +11,10 @@ import {
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, tarOf } from '../../docker/tar.ts'
 import { quoted } from './environment.ts'
-import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, SUPERVISOR } from './hooks.ts'
+import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
 
+/** Empty until the prompt begins. */
+export const ONCE = `${INPUT}/once`
 /** What the container says when it is started a second time, as the last line of its standard error. */
 export const RAN_BEFORE = 'agent-executor: this container has run before; nothing was run'
 /** Of the lines below, where they do not get to the prompt. */
@@ -23,32 +25,39 @@ export const NOT_BEGUN_EXIT_CODE = 125
  * later time, also after another start has come to its end; then `once` is not empty any more. It is the one file of
  * the input that the sandbox can write. Everything but `cp` is the shell's own.
  */
-const GUARD = [
-  `if [ -s ${INPUT}/once ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
-  `echo begun >${INPUT}/once || exit ${NOT_BEGUN_EXIT_CODE}`,
-  `if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
-  `if [ -f ${INPUT}/env ]; then . ${INPUT}/env; fi`,
+export const GUARD = [
+  `if [ -s ${ONCE} ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
+  `echo begun >${ONCE} || exit ${NOT_BEGUN_EXIT_CODE}`,
 ]
+const FILES = [`if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`]
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
+type Script = Pick<RunAgentPayload, 'engine' | 'hooks'>
+
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
-export function entryScript({ engine, hooks = {} }: Pick<RunAgentPayload, 'engine' | 'hooks'>): string {
-  const command = commandOf(engine)
+export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
+
+/** What comes behind the guard, with its input in this folder. */
+export function engineScript({ engine, hooks = {} }: Script, folder: string): string {
+  const command = commandOf(engine, folder)
   const names = HOOK_NAMES.filter((name) => hooks[name] !== undefined)
-  return [...GUARD, ...(names.length === 0 ? [`exec ${command}`] : supervised(command, hooks))].join('\n')
+  return [
+    `if [ -f ${folder}/env ]; then . ${folder}/env; fi`,
+    ...(names.length === 0 ? [`exec ${command}`] : supervised(command, hooks, folder)),
+  ].join('\n')
 }
 
 export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
 
 /** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
-const commandOf = (engine: string): string => {
+const commandOf = (engine: string, folder: string): string => {
   // One that this agent does not know is offered to none; a shell that says so is all that could run.
   const argv = engineNamed(engine)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${engine}' >&2; exit 127`]
-  return argv.map((part) => quoted(part === PROMPT_FILE ? `${INPUT}/prompt` : part)).join(' ')
+  return argv.map((part) => quoted(part === PROMPT_FILE ? `${folder}/prompt` : part)).join(' ')
 }
 
-function supervised(command: string, hooks: Hooks): string[] {
+function supervised(command: string, hooks: Hooks, folder: string): string[] {
   const run = (name: HookName): string => {
     const { timeoutMs } = hooks[name] as Hook
     return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
@@ -56,7 +65,7 @@ function supervised(command: string, hooks: Hooks): string[] {
   const when = (name: HookName, condition: string): string[] =>
     hooks[name] === undefined ? [] : [`if ${condition}; then why; ${run(name)}; fi`]
   return [
-    ...SUPERVISOR,
+    ...supervisor(`${folder}/hooks`),
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
     `  ${command} </dev/null &`,
@@ -77,13 +86,19 @@ function supervised(command: string, hooks: Hooks): string[] {
 
 const ROOT = 0
 
-type Input = {
+export type Input = {
   prompt: string
   files: readonly RunAgentFile[]
   hooks: Hooks
   /** Read by the shell before anything runs; null where there is nothing to read. */
   env: string | null
 }
+
+/** What the sandbox may write in the volume. Without a time: whoever writes there leaves one. */
+const WRITABLE: readonly TarEntry[] = [{ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) }]
+
+/** What a container of the pool has in its volume. */
+export const poolTar = (): Buffer => tarOf(WRITABLE)
 
 /** `first`: nothing was put there before. Later, `once` has to stay as it is. */
 export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): Buffer {
@@ -93,21 +108,21 @@ export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): 
     ...scripts.flatMap(({ path }) => foldersOf(path)),
   ])
   const entries: TarEntry[] = [{ path: 'prompt', mode: 0o644, uid: ROOT, content: Buffer.from(prompt) }]
-  if (first) entries.push({ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) })
+  if (first) entries.push(...WRITABLE)
   if (env !== null) entries.push({ path: 'env', mode: 0o444, uid: ROOT, content: Buffer.from(env) })
   for (const path of folders) entries.push({ path, mode: 0o755, uid: ROOT, content: null })
   for (const { path, script } of scripts) entries.push({ path, mode: 0o644, uid: ROOT, content: Buffer.from(script) })
-  for (const { path, content, contentBase64 = '', mode = '0644' } of files)
-    entries.push({
-      path: `files/${path}`,
-      mode: Number.parseInt(mode, 8),
-      uid: ROOT,
-      content: content === undefined ? Buffer.from(contentBase64, 'base64') : Buffer.from(content),
-    })
+  for (const file of files) {
+    const { path, mode = '0644' } = file
+    entries.push({ path: `files/${path}`, mode: Number.parseInt(mode, 8), uid: ROOT, content: contentOf(file) })
+  }
   return tarOf(entries)
 }
 
-const foldersOf = (path: string): string[] => {
+export const contentOf = ({ content, contentBase64 = '' }: RunAgentFile): Buffer =>
+  content === undefined ? Buffer.from(contentBase64, 'base64') : Buffer.from(content)
+
+export const foldersOf = (path: string): string[] => {
   const parts = path.split('/').slice(0, -1)
   return parts.map((_, index) => parts.slice(0, index + 1).join('/'))
 }

@@ -23,7 +23,7 @@ export function planOf(
       mode,
       bytes: Buffer.byteLength(content ?? contentBase64, content === undefined ? 'base64' : 'utf8'),
     })),
-    env: [...ofContainer, ...env],
+    env: [...new Set([...ofContainer, ...env])],
     hooks: payload.hooks ?? {},
   }
 }

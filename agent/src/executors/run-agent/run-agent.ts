@@ -3,9 +3,13 @@
  * next is decided in `step.ts` from what the journal has logged and Docker shows, again after every answer of Docker and
  * every lack of one; so a life of the agent that finds the container half way goes on like the one that made it.
  *
+ * Where the pool has a container that will do, the attempt gives it its name, and what it would have been made with is
+ * delivered to its standard input. Until then nothing runs in it, and whether it has begun is read from its volume.
+ *
  * Once the container's id is logged, nothing is concluded from silence: as long as Docker does not answer, it is asked.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import {
   attemptId,
   ENGINES,
@@ -28,10 +32,12 @@ import { createCapture } from './capture.ts'
 import { classify, type End, type Failed } from './classify.ts'
 import { environment, environmentFile } from './environment.ts'
 import { endedFrom } from './hooks.ts'
-import { entrypoint, inputTar } from './input.ts'
+import { entrypoint, type Input, inputTar, ONCE } from './input.ts'
 import { type Output, readOutput } from './output.ts'
 import { planOf } from './plan.ts'
-import { nextStep } from './step.ts'
+import type { Pool } from './pool.ts'
+import { inputBytes, PROGRAM_INPUT_BYTES_MAX, program } from './program.ts'
+import { isOfPool, mayStartAnew, nextStep } from './step.ts'
 
 export type RunAgentOptions = {
   docker: Docker
@@ -46,6 +52,8 @@ export type RunAgentOptions = {
   defaults: Resources
   maxima: Resources
   runtime: string
+  /** Containers that are started already; null where there are none to be. */
+  pool?: Pool | null
   /** 0: the agent takes no RUN_AGENT. */
   slots?: number
   /** What `engines` says has changed. */
@@ -72,6 +80,8 @@ const REREAD_MS = 1000
 /** For the log's end to reach the disk; after it the outcome waits no longer. */
 const SPOOL_END_MS = 5000
 const LOG_READS_MAX = 5
+/** A container of the pool that ends so often before its prompt begins is no accident. */
+const RESTARTS_MAX = 3
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
   const { docker, agentId, warn, image, runtime, slots = 1 } = options
@@ -80,7 +90,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
   let hasRuntime: boolean | null = null
   const look = async (): Promise<void> => {
     const before = [hasImage, hasRuntime]
-    hasImage = await docker.hasImage(image)
+    hasImage = (await docker.imageId(image)) !== null
     hasRuntime = await docker.hasRuntime(runtime)
     if (hasRuntime === false && before[1] !== false)
       warn({ runtime }, 'Docker does not have RUN_AGENT_RUNTIME, RUN_AGENT is not offered')
@@ -106,6 +116,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
     async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
       if (!docker.up()) return
       for (const { id, attemptId } of await docker.list(agentId)) {
+        if (attemptId === null) continue
         const state = stateOf(attemptId)
         if (state === 'acknowledged') await docker.remove(id)
         // Of another journal under this agent's id, or older than the journal remembers: it may be somebody's only copy.
@@ -132,8 +143,15 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const secrets = [...options.secrets, ...Object.values(payload.secrets?.promptVars ?? {})]
   const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
 
+  const input: Input = {
+    prompt: payload.secrets?.prompt ?? payload.prompt,
+    files: payload.files ?? [],
+    hooks: payload.hooks ?? {},
+    env: environmentFile(environment(payload, work)),
+  }
+
   let loggedId = log.id
-  /** Docker was asked to start it, maybe by an earlier life: if it has not, it still may. */
+  /** Docker was asked to start it, or to give it its program, maybe by an earlier life: if it has not, it still may. */
   let startAsked = log.id !== null
   /** In this life, it was started or seen to run: then its end is seen as well, unless Docker is away. */
   let watched = false
@@ -154,6 +172,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   let isSpooled = false
   let stopping: Stopping | null = null
   let logReads = 0
+  /** Of one of the pool: when this life gave it its program, by the wall clock, and how often it had to start it anew. */
+  let deliveredAtMs: number | null = null
+  let restarts = 0
 
   const causeOfStop = (): StopCause | null => (signal.aborted ? (signal.reason as StopCause) : null)
   const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
@@ -215,8 +236,10 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
           return signal.aborted ? NOT_BEGUN : await create()
         case 'start':
           return signal.aborted ? await neverStart(seen as Seen) : await start(seen as Seen)
+        case 'discard':
+          return await discard(seen as Seen)
         case 'follow':
-          return await follow(seen as Seen)
+          return await (needsProgram(seen as Seen) ? deliver(seen as Seen) : follow(seen as Seen))
         case 'collect':
           return await collect(seen as Seen)
         case 'gone':
@@ -244,6 +267,10 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const create = async (): Promise<Ending | null> => {
+    if (fitsPool(options, payload, input) && (await options.pool?.take(containerName(owner.attemptId)))) {
+      crashPoint('container.taken')
+      return null
+    }
     const prepared = prepare(options, work)
     if ('code' in prepared) return failed(prepared)
     try {
@@ -263,12 +290,6 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
     try {
-      const input = {
-        prompt: payload.secrets?.prompt ?? payload.prompt,
-        files: payload.files ?? [],
-        hooks: payload.hooks ?? {},
-        env: environmentFile(environment(payload, work)),
-      }
       await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
     } catch (error) {
       if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
@@ -293,6 +314,75 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
     watched = true
     crashPoint('container.started')
+    return null
+  }
+
+  /** Of the pool, dead before anything was delivered to it. There are others, or none. */
+  const discard = async (seen: Seen): Promise<Ending | null> => {
+    if (isLeaving()) return NOT_BEGUN
+    await docker.remove(seen.id)
+    if (seen.status === 'removing') await pause()
+    return null
+  }
+
+  /** Nobody in this life has a connection to it that was whole until now. */
+  const needsProgram = (seen: Seen): boolean => isOfPool(seen) && (pulseLost || (pulse ?? whole) === null)
+
+  /** To one that has it already, also the whole of it or a part, it does nothing: see `program.ts`. */
+  const deliver = async (seen: Seen): Promise<Ending | null> => {
+    if (isLeaving()) return NOT_BEGUN
+    if (signal.aborted && startAsked) return follow(seen)
+    if (signal.aborted) {
+      await docker.remove(seen.id)
+      return NOT_BEGUN
+    }
+    if (loggedId === null && !logged(seen.id)) {
+      await pause()
+      return null
+    }
+    loggedId = seen.id
+    const isFirst = !startAsked
+    // Also where no answer comes: it may have got it.
+    startAsked = true
+    pulse?.stop()
+    const { output, sent } = await docker.deliver(seen.id, program(payload, input))
+    watched = true
+    pulseLost = false
+    if (isFirst) {
+      whole = readOutput(output, reading(spool?.begin(secrets) ?? null))
+      deliveredAtMs = Date.now()
+    } else pulse = readOutput(output, reading(null))
+    await sent
+    crashPoint('container.delivered')
+    return null
+  }
+
+  /**
+   * One of the pool that has ended without having begun: what was delivered was cut, or it was killed before. Its id is
+   * logged, and what is logged never changes; so it is this one that gets another start.
+   */
+  const startAnew = async (seen: Seen): Promise<Ending | null> => {
+    isSpooled = true
+    if (signal.aborted) return NOT_BEGUN
+    if (restarts++ >= RESTARTS_MAX)
+      return failed({ code: 'CONTAINER_START_FAILED', message: 'The container ended before the prompt began.' })
+    whole?.stop()
+    pulse?.stop()
+    pulse = null
+    stopping = null
+    overSinceMs = null
+    isSpooled = false
+    const { output } = await docker.deliver(seen.id, program(payload, input))
+    whole = readOutput(output, reading(spool?.begin(secrets) ?? null))
+    deliveredAtMs = Date.now()
+    try {
+      await docker.start(seen.id)
+    } catch (error) {
+      if (error instanceof DockerRefused) return failed({ code: 'CONTAINER_START_FAILED', message: error.message })
+      throw error
+    }
+    outage = false
+    watched = true
     return null
   }
 
@@ -343,7 +433,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const looksCut = (): void => {
     if (whole === null || whole.state() === 'open') return
     overSinceMs ??= performance.now()
-    if (performance.now() - overSinceMs > LAST_BYTE_TO_EXIT_MS) outage = true
+    if (outage || performance.now() - overSinceMs <= LAST_BYTE_TO_EXIT_MS) return
+    outage = true
+    pulseLost = true
   }
 
   const idleLeftMs = (): number => {
@@ -371,6 +463,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const collect = async (seen: Seen): Promise<Ending | null> => {
+    const begunAtMs = isOfPool(seen) ? await begunAt(seen) : null
+    if (isOfPool(seen) && mayStartAnew(seen, begunAtMs !== null)) return await startAnew(seen)
+    if (seen.status === 'created') return gone('How the container ended is lost; it may have run.')
     crashPoint('container.exited')
     loggedId ??= seen.id
     const read = await outputOf(seen.id)
@@ -382,17 +477,22 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       stoppedFor: stopping?.sent == null ? null : stopping.for,
       ...{ lastWords, hasHooks },
     })
-    const { exitCode, oomKilled, tookMs } = seen
+    const { exitCode, oomKilled } = seen
+    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
     if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
     return failure === null ? { ok: true, result } : withResult(failure, result)
   }
 
-  const gone = (): Ending => {
-    const failure = {
-      code: 'INTERRUPTED',
-      message: 'The container is gone, removed by somebody else; it may have run.',
-    } as const
+  /** By the wall clock; null where the prompt of one of the pool has not begun. Before it, nothing writes to stdout. */
+  const begunAt = async ({ id }: Seen): Promise<number | null> => {
+    if (deliveredAtMs !== null && whole !== null && whole.stdout.text().bytes > 0) return deliveredAtMs
+    const writtenAtMs = await docker.writtenAtMs(id, ONCE)
+    return writtenAtMs === null ? null : (deliveredAtMs ?? writtenAtMs)
+  }
+
+  const gone = (message = 'The container is gone, removed by somebody else; it may have run.'): Ending => {
+    const failure = { code: 'INTERRUPTED', message } as const
     const result = resultOf(
       { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' },
       { output: whole, from: whole === null ? 'none' : 'stream' },
@@ -455,6 +555,16 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   return { run }
 }
 
+/** Whether it asks for what the containers of the pool were made with, and brings no more than they can be given. */
+const fitsPool = (options: RunAgentOptions, payload: RunAgentPayload, input: Input): boolean =>
+  (payload.image ?? options.image) === options.image &&
+  isDeepStrictEqual(resourcesOf(options, payload), options.defaults) &&
+  inputBytes(input) <= PROGRAM_INPUT_BYTES_MAX
+
+/** Null where the clock was set back between. */
+const between = (fromMs: number, untilMs: number | null): number | null =>
+  untilMs === null || untilMs < fromMs ? null : Math.round(untilMs - fromMs)
+
 /** What a container would be made with, or why it is not. */
 function prepare(
   options: RunAgentOptions,
@@ -467,7 +577,6 @@ function prepare(
     agentId: options.agentId,
     attemptId: attemptId(commandId, attempt),
     ...{ image, runtime: options.runtime, entrypoint: entrypoint(payload) },
-    env: payload.env ?? {},
     resources: resourcesOf(options, payload),
   })
   const loose = loosenings(made, options.maxima)
@@ -484,7 +593,7 @@ async function dryRun(options: RunAgentOptions, work: Work<RunAgentPayload>, sig
   for (;;) {
     if (signal.aborted) return NOT_BEGUN
     try {
-      const imagePresent = await options.docker.hasImage(image)
+      const imagePresent = (await options.docker.imageId(image)) !== null
       const env = environment(work.payload, work).map(([name]) => name)
       return { ok: true, result: planOf(work.payload, made, { image, imagePresent, env }) as unknown as JsonValue }
     } catch (error) {

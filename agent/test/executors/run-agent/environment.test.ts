@@ -1,5 +1,5 @@
 // What goes into a container by way of a shell comes out as it went in, and what a container says last is read with care.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import fc from 'fast-check'
 import t from 'tap'
 import { classify } from '../../../src/executors/run-agent/classify.ts'
@@ -25,8 +25,22 @@ t.test('every text survives the shell that reads it', async () => {
   )
 })
 
+t.test('a name that a shell keeps for itself ends nobody, and words are separated as ever', async (t) => {
+  const names = ['UID', 'PPID', 'OPTIND', 'RANDOM', 'LINENO', 'SHELLOPTS', 'BASHPID', 'IFS', 'PS4']
+  const file = environmentFile([...names.map((name) => [name, 'x y'] as const), ['LAST', 'a b']]) as string
+  for (const argv of [['/bin/sh'], ['bash', '--posix'], ['busybox', 'sh']] as const) {
+    const [shell, ...args] = argv
+    const { error, stdout } = spawnSync(shell, [...args, '-c', `${file}\nset -- $LAST; echo "$# $LAST"`])
+    if (error === undefined) t.equal(stdout.toString(), '2 a b\n', shell)
+  }
+})
+
 t.test('the environment of a command without a profile is its own', async (t) => {
   t.same(environment(payload, ATTEMPT), [])
+  t.same(environment({ ...payload, env: { A: 'b', EMPTY: '' } }, ATTEMPT), [
+    ['A', 'b'],
+    ['EMPTY', ''],
+  ])
   t.equal(environmentFile([]), null)
 })
 
@@ -35,10 +49,16 @@ t.test('a variable is there by its name, a secret in the place of its mask, too 
   const promptVars = { a: 1, b: false, list: ['x', 'y'], token: '[secret]', fits: long, not: `${long}x` }
   t.same(
     environment(
-      { ...payload, resolvedFrom: { ...resolvedFrom, promptVars }, secrets: { promptVars: { token: 't' } } },
+      {
+        ...payload,
+        env: { OWN: 'o' },
+        resolvedFrom: { ...resolvedFrom, promptVars },
+        secrets: { promptVars: { token: 't' } },
+      },
       ATTEMPT,
     ),
     [
+      ['OWN', 'o'],
       ['JOB_COMMAND_ID', 'c'],
       ['JOB_ATTEMPT', '2'],
       ['JOB_PROFILE', 'p'],
