@@ -37,6 +37,8 @@ export const NOT_HERE = {
   'container.after-commit': 'Only RUN_AGENT comes there.',
   'container.started': 'Only RUN_AGENT comes there.',
   'container.exited': 'Only RUN_AGENT comes there.',
+  'files.before-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
+  'files.after-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
 } as const
 
 type Restart = 'at once' | 'after the lease' | 'never' | 'late'
@@ -106,7 +108,9 @@ const AGENT_ROWS: Readonly<Record<Exclude<(typeof AGENT_POINTS)[number], keyof t
 }
 
 /** By hit: a command takes a sync that offers, one that grants, one that reports, and one that finds nothing left. */
-const SERVER_ROWS: Readonly<Record<(typeof SERVER_POINTS)[number], readonly Reached[]>> = {
+const SERVER_ROWS: Readonly<
+  Record<Exclude<(typeof SERVER_POINTS)[number], keyof typeof NOT_HERE>, readonly Reached[]>
+> = {
   'submit.before-commit': ['waiting'],
   'submit.after-commit': ['waiting'],
   'register.before-commit': ['waiting'],

@@ -441,6 +441,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     stderr: (output?.stderr ?? nothing).text(),
     outputFrom: from,
     tookMs: end.tookMs,
+    artifacts: [],
     ...(payload.hooks === undefined ? {} : { hooks: null }),
   })
 
