@@ -15,6 +15,8 @@ export const CRASH_POINTS = {
   'container.after-commit': 'S4 effect, RUN_AGENT: the id of the container is committed, it has not been started',
   'container.started': 'S4 effect, RUN_AGENT: the container has been started',
   'container.exited': 'S4 effect, RUN_AGENT: the container has ended, nothing of it has been read',
+  'artifacts.half-stored': 'S4 effect, RUN_AGENT: the first of its files is spooled, the list of them is not written',
+  'artifacts.stored': 'S4 effect, RUN_AGENT: all of its files are spooled, no outcome written',
   'effect.done': 'S4 effect: over, no outcome written',
   'finish.before-commit': 'S5 end: FINISHED and the outcome are written, not committed',
   'finish.after-commit': 'S5 end: FINISHED is committed, the server does not know',

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resources } from '@agent-executor/protocol'
 import type Docker from 'dockerode'
-import { INPUT, LABELS, TMP_BYTES, WORKSPACE } from './create-options.ts'
+import { INPUT, LABELS, OUTPUT, TMP_BYTES, WORKSPACE } from './create-options.ts'
 
 /** Answers whether a value is tight enough. */
 type Rule = (value: unknown) => boolean
@@ -125,9 +125,9 @@ const hostRules = (maxima: Resources): Rules => ({
   Ulimits: ulimits({ core: 0, fsize: maxima.workspaceBytes, nofile: 4096 }),
   LogConfig: log,
   Tmpfs: (value) =>
-    isDeepStrictEqual(Object.keys(object(value)).sort(), ['/home/agent', '/tmp', WORKSPACE]) &&
+    isDeepStrictEqual(Object.keys(object(value)).sort(), ['/home/agent', OUTPUT, '/tmp', WORKSPACE]) &&
     Object.entries(object(value)).every(([path, options]) =>
-      tmpfs(path === WORKSPACE ? maxima.workspaceBytes : TMP_BYTES)(options),
+      tmpfs(path === WORKSPACE || path === OUTPUT ? maxima.workspaceBytes : TMP_BYTES)(options),
     ),
   Mounts: mounts,
 })

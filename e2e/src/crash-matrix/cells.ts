@@ -37,6 +37,8 @@ export const NOT_HERE = {
   'container.after-commit': 'Only RUN_AGENT comes there.',
   'container.started': 'Only RUN_AGENT comes there.',
   'container.exited': 'Only RUN_AGENT comes there.',
+  'artifacts.half-stored': 'Only RUN_AGENT comes there.',
+  'artifacts.stored': 'Only RUN_AGENT comes there.',
   'files.before-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
   'files.after-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
 } as const

@@ -153,8 +153,11 @@ export type RunAgentResult = {
  */
 export type ArtifactSkipReason = 'tooLarge' | 'tooMany' | 'tooMuch' | 'notAFile' | 'badName' | 'duplicate' | 'cut'
 
-/** `killed`: the container came to no end of its own; `noTar`: the image has no tar or find; `unreadable`: nobody knows. */
-export type ArtifactsMissing = 'killed' | 'noTar' | 'unreadable'
+/**
+ * `notPacked`: the container ended before it could; `noTar`: the image has no tar or find; `noSpace`: the agent's disk is
+ * full; `unreadable`: nobody knows.
+ */
+export type ArtifactsMissing = 'notPacked' | 'noTar' | 'noSpace' | 'unreadable'
 
 /** `exitCode` is null where the hook was ended because it took longer than its `timeoutMs`. */
 export type HookEnd = { hook: HookName; exitCode: number | null }
@@ -171,7 +174,10 @@ export type RunAgentPlan = {
   /** What the container begins with. */
   script: string
   prompt: string
-  files: { path: string; mode: string; bytes: number }[]
+  /** `bytes` is null for what is uploaded: the agent does not fetch it. */
+  files: { path: string; mode: string; bytes: number | null; upload?: string }[]
+  /** Patterns of what would be kept. */
+  artifacts: string[]
   /** Every name that engine and hooks find in their environment. */
   env: string[]
   hooks: Partial<Record<HookName, Hook>>

@@ -1,5 +1,6 @@
 /** What goes into a container before its start, and the command that it begins with. Pure. */
 import {
+  ARTIFACT_PATTERNS_DEFAULT,
   engineNamed,
   HOOK_NAMES,
   type Hook,
@@ -9,9 +10,10 @@ import {
   type RunAgentPayload,
 } from '@agent-executor/protocol'
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
-import { type TarEntry, tarOf } from '../../docker/tar.ts'
+import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, SUPERVISOR } from './hooks.ts'
+import { NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
 
 /** What the container says when it is started a second time, as the last line of its standard error. */
 export const RAN_BEFORE = 'agent-executor: this container has run before; nothing was run'
@@ -33,10 +35,16 @@ const GUARD = [
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
-export function entryScript({ engine, hooks = {} }: Pick<RunAgentPayload, 'engine' | 'hooks'>): string {
+export function entryScript({
+  engine,
+  hooks = {},
+  artifacts = [...ARTIFACT_PATTERNS_DEFAULT],
+}: Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts'>): string {
   const command = commandOf(engine)
-  const names = HOOK_NAMES.filter((name) => hooks[name] !== undefined)
-  return [...GUARD, ...(names.length === 0 ? [`exec ${command}`] : supervised(command, hooks))].join('\n')
+  const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
+  // Nobody has to be there after the engine.
+  if (!hasHooks && artifacts.length === 0) return [...GUARD, `exec ${command}`].join('\n')
+  return [...GUARD, ...supervised(command, hooks, artifacts)].join('\n')
 }
 
 export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
@@ -48,15 +56,17 @@ const commandOf = (engine: string): string => {
   return argv.map((part) => quoted(part === PROMPT_FILE ? `${INPUT}/prompt` : part)).join(' ')
 }
 
-function supervised(command: string, hooks: Hooks): string[] {
+function supervised(command: string, hooks: Hooks, artifacts: readonly string[]): string[] {
   const run = (name: HookName): string => {
     const { timeoutMs } = hooks[name] as Hook
     return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
   }
   const when = (name: HookName, condition: string): string[] =>
     hooks[name] === undefined ? [] : [`if ${condition}; then why; ${run(name)}; fi`]
+  const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
   return [
     ...SUPERVISOR,
+    ...PACK,
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
     `  ${command} </dev/null &`,
@@ -67,7 +77,9 @@ function supervised(command: string, hooks: Hooks): string[] {
     ...when('post', '[ "$engine" = 0 ] && [ -z "$stopped" ]'),
     ...when('onFailure', '[ "$engine" != 0 ] || [ -n "$failed$stopped" ]'),
     ...when('always', 'true'),
-    `printf '\\nagent-executor: ended%s\\n' "$ended" >&2`,
+    ...packing(artifacts),
+    // After whatever the engine has left running is gone, which could write after it.
+    ...(hasHooks ? [`printf '\\nagent-executor: ended%s\\n' "$ended" >&2`] : []),
     'if [ -n "$engine" ] && [ "$engine" != 0 ]; then exit "$engine"; fi',
     `if [ -n "$failed" ]; then exit ${HOOK_FAILED_EXIT_CODE}; fi`,
     `if [ -n "$stopped" ]; then exit ${STOPPED_EXIT_CODE}; fi`,
@@ -76,6 +88,13 @@ function supervised(command: string, hooks: Hooks): string[] {
 }
 
 const ROOT = 0
+
+/** What is packed in the end goes into files that are there already, in a folder where nobody can make others. */
+const PACKED: readonly TarEntry[] = [
+  { path: PACKED_FOLDER, mode: 0o755, uid: ROOT, content: null },
+  { path: PACKED_FILE, mode: 0o600, uid: UID, content: Buffer.alloc(0) },
+  { path: NOTES_FILE, mode: 0o600, uid: UID, content: Buffer.alloc(0) },
+]
 
 type Input = {
   prompt: string
@@ -93,7 +112,7 @@ export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): 
     ...scripts.flatMap(({ path }) => foldersOf(path)),
   ])
   const entries: TarEntry[] = [{ path: 'prompt', mode: 0o644, uid: ROOT, content: Buffer.from(prompt) }]
-  if (first) entries.push({ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) })
+  if (first) entries.push({ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) }, ...PACKED)
   if (env !== null) entries.push({ path: 'env', mode: 0o444, uid: ROOT, content: Buffer.from(env) })
   for (const path of folders) entries.push({ path, mode: 0o755, uid: ROOT, content: null })
   for (const { path, script } of scripts) entries.push({ path, mode: 0o644, uid: ROOT, content: Buffer.from(script) })
@@ -105,6 +124,22 @@ export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): 
       content: content === undefined ? Buffer.from(contentBase64, 'base64') : Buffer.from(content),
     })
   return tarOf(entries)
+}
+
+/** Of a file that comes as it is read. */
+export type UploadedFile = { path: string; mode?: '0644' | '0755'; bytes: number; content: () => AsyncIterable<Buffer> }
+
+/** Beside what `inputTar` has put there. */
+export function uploadsTar(files: readonly UploadedFile[]): AsyncGenerator<Buffer> {
+  const folders = new Set(files.flatMap(({ path }) => foldersOf(`files/${path}`)))
+  return tarStream(
+    [...folders].map((path): TarEntry => ({ path, mode: 0o755, uid: ROOT, content: null })),
+    files.map(
+      ({ path, mode = '0644', bytes, content }): TarFile => ({
+        ...{ path: `files/${path}`, mode: Number.parseInt(mode, 8), uid: ROOT, bytes, content },
+      }),
+    ),
+  )
 }
 
 const foldersOf = (path: string): string[] => {
