@@ -184,8 +184,8 @@ async function* untilCut(entry: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
   }
 }
 
-/** Of tar-stream: everything else that may come here is of a system call. */
-const isTarFault = (error: unknown): boolean => (error as { code?: string }).code === undefined
+/** Of an archive: neither of a system call, such as a write to a full disk, nor of this code. */
+const isTarFault = (error: unknown): boolean => !('syscall' in (error as object)) && !(error instanceof TypeError)
 
 const drained = async (entry: AsyncIterable<Uint8Array>): Promise<void> => {
   for await (const _ of entry);
