@@ -17,6 +17,8 @@ export const CRASH_POINTS = {
   'container.started': 'S4 effect, RUN_AGENT: the container has been started',
   'container.delivered': 'S4 effect, RUN_AGENT: the prompt is on its way to a container of the pool',
   'container.exited': 'S4 effect, RUN_AGENT: the container has ended, nothing of it has been read',
+  'artifacts.half-stored': 'S4 effect, RUN_AGENT: the first of its files is spooled, the list of them is not written',
+  'artifacts.stored': 'S4 effect, RUN_AGENT: all of its files are spooled, no outcome written',
   'effect.done': 'S4 effect: over, no outcome written',
   'finish.before-commit': 'S5 end: FINISHED and the outcome are written, not committed',
   'finish.after-commit': 'S5 end: FINISHED is committed, the server does not know',

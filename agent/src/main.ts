@@ -28,13 +28,21 @@ import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
+import { ARTIFACT_FILE_BYTES_MAX } from './executors/run-agent/pack.ts'
 import { createPool } from './executors/run-agent/pool.ts'
 import { createRunAgentExecutor } from './executors/run-agent/run-agent.ts'
+import { createCollector } from './files/collect.ts'
+import { openInputs } from './files/inputs.ts'
+import { openArtifactSpools } from './files/spools.ts'
+import { createArtifactUploader } from './files/uploader.ts'
 import { startHeartbeat } from './heartbeat/heartbeat.ts'
 import { openJournal } from './journal/journal.ts'
 import { openSpools } from './logs/spools.ts'
 import { createLogUploader } from './logs/uploader.ts'
 import { createTrigger } from './trigger.ts'
+
+/** How long the server may be silent until an attempt fails whose uploads it has. */
+const FETCH_PATIENCE_MS = 120_000
 
 const require = createRequire(import.meta.url)
 const { version } = require('@agent-executor/agent/package.json') as { version: string }
@@ -135,6 +143,19 @@ const spools = await openSpools({
   onCommitted: spooled.ring,
   warn: (facts, message) => logger.warn(facts, message),
 })
+const filed = createTrigger()
+const artifactSpools = await openArtifactSpools({
+  dir: join(dataDir, 'artifacts'),
+  bytesMax: settings.artifactSpoolBytesMax,
+  onFinished: filed.ring,
+  warn: (facts, message) => logger.warn(facts, message),
+})
+const inputs = await openInputs({
+  dir: join(dataDir, 'inputs'),
+  fetchBlob: client.fetchBlob,
+  random: Math.random,
+  patienceMs: FETCH_PATIENCE_MS,
+})
 const docker = createDocker({
   socketPath: settings.dockerSocket,
   onChange(up, reason) {
@@ -166,7 +187,16 @@ const pool = createPool({
   idleMs: settings.poolIdleMs,
 })
 const runAgent = createRunAgentExecutor({
-  ...{ docker, spools, secrets, agentId, image, runtime, defaults, maxima, pool, warn },
+  ...{ docker, spools, inputs, secrets, agentId, image, runtime, defaults, maxima, pool, warn },
+  artifacts: createCollector({
+    spools: artifactSpools,
+    limits: {
+      countMax: settings.artifactsMax,
+      fileBytesMax: ARTIFACT_FILE_BYTES_MAX,
+      bytesMax: settings.artifactBytesMax,
+    },
+    crashPoint: crashPoints.at,
+  }),
   images: settings.runAgentImages,
   slots: settings.maxConcurrentAgents,
   changed: () => agent.readyChanged(),
@@ -202,6 +232,16 @@ const uploader = createLogUploader({
   warn: (facts, message) => logger.warn(facts, message),
 })
 
+const artifactUploader = createArtifactUploader({
+  spools: artifactSpools,
+  client,
+  registration: agent.identity,
+  stateOf: agent.stateOf,
+  news: filed,
+  random: Math.random,
+  warn: (facts, message) => logger.warn(facts, message),
+})
+
 let signals = 0
 const onSignal = (signal: string): void => {
   signals += 1
@@ -222,6 +262,7 @@ const end = await agent.run()
 await pool.close()
 docker.unwatch()
 await uploader.stop()
+await artifactUploader.stop()
 await heartbeat.stop()
 await client.close()
 journal.close()

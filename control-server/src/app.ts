@@ -10,6 +10,7 @@ import { installJsonBody } from './http/json-body.ts'
 import { answerClientError, installRawAnswers } from './http/raw-errors.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { commandRoutes } from './http/routes/commands.ts'
+import { fileRoutes } from './http/routes/files.ts'
 import { healthRoutes } from './http/routes/health.ts'
 import { logRoutes } from './http/routes/logs.ts'
 import { profileRoutes } from './http/routes/profiles.ts'
@@ -84,6 +85,7 @@ export function buildApp(options: AppOptions): App {
   simpleApiRoutes(app, options)
   agentRoutes(app, options)
   logRoutes(app, options)
+  fileRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

@@ -19,6 +19,8 @@ export const CRASH_POINTS = {
   'cancel.after-commit': 'cancel: committed, not answered',
   'sweep.before-commit': 'sweeper: expiries, withdrawals and lost leases are written, not committed',
   'sweep.after-commit': 'sweeper: committed',
+  'files.before-commit': 'uploads and artifacts: the content is there, its row or the list is written, not committed',
+  'files.after-commit': 'uploads and artifacts: committed, not answered',
   'batch.half-written': 'operations that share a commit: half of them are written, nothing is committed',
 } as const satisfies Record<CrashPoint, string>
 

@@ -18,6 +18,7 @@ import {
 } from '@agent-executor/runtime'
 import { uuidv7 } from 'uuidv7'
 import { buildApp } from './app.ts'
+import { createBlobs } from './blobs/blobs.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
 import { loadSeeds } from './documents/seeds.ts'
@@ -132,6 +133,15 @@ const store = (() => {
 if (settings.restored) await store.beginEpoch(newId(), nowMs())
 await store.rebaseLeases(nowMs())
 
+const blobs = createBlobs({
+  dir: join(folder('dataDir'), 'blobs'),
+  files: store.files,
+  keptMs: settings.uploadTtlMs,
+  nowMs,
+})
+const tidied = await blobs.tidy()
+if (tidied.removed + tidied.lost > 0) logger.warn(tidied, 'files without a row were removed, rows without a file too')
+
 const renderer = createRenderer()
 const seeds = {
   folder: folder('profilesDir'),
@@ -156,6 +166,8 @@ const app = buildApp({
   store,
   documents: store.documents,
   logs: store.logs,
+  files: store.files,
+  blobs,
   logFollowers,
   renderer,
   wakeups,
@@ -177,6 +189,7 @@ sweeper = createSweeper({
   random: Math.random,
   sweepMs: settings.sweepMs,
   idempotencyMs: settings.idempotencyMs,
+  removeUnused: blobs.removeUnused,
   onError: (error) => logger.error({ err: error }, 'sweep failed'),
 })
 

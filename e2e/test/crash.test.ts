@@ -13,7 +13,7 @@ import { startTarget } from '../src/target.ts'
 const IN_DOUBT = ['start.after-commit', 'effect.begun', 'effect.done', 'finish.before-commit']
 
 /** Points that other calls than an agent's reach, or that one command cannot. */
-const OTHER_CALLS = ['next.', 'result.', 'cancel.', 'sweep.', 'heartbeat.', 'submit.', 'batch.']
+const OTHER_CALLS = ['next.', 'result.', 'cancel.', 'sweep.', 'heartbeat.', 'submit.', 'batch.', 'files.']
 
 /** Each is three starts of a process; more of them at a time than cores gain nothing. */
 const CELLS_AT_A_TIME = 3

@@ -88,6 +88,13 @@ const RULES: readonly Rule[] = [
     why: 'the store keeps what it is told; it listens to nobody and decides nothing',
   },
   {
+    from: 'control-server/src/blobs',
+    may: ['control-server/src/blobs', 'control-server/src/store/store.ts', NODE],
+    types: ['control-server/src/store/files.ts'],
+    never: /sqlite|fastify|lifecycle/,
+    why: 'contents on the disk know the rows that vouch for them, and nobody who wants them',
+  },
+  {
     from: 'control-server/src/http',
     may: [
       ...['control-server/src/http', 'control-server/src/lifecycle', 'control-server/src/store/store.ts'],
@@ -98,7 +105,9 @@ const RULES: readonly Rule[] = [
     types: [
       'control-server/src/wakeups.ts',
       'control-server/src/log-followers.ts',
+      'control-server/src/blobs/blobs.ts',
       'control-server/src/store/documents.ts',
+      'control-server/src/store/files.ts',
       'control-server/src/store/logs.ts',
       'control-server/src/templates/renderer.ts',
     ],
@@ -196,8 +205,26 @@ const RULES: readonly Rule[] = [
     why: 'what a container is made with, and whether it may be, is decided without Docker',
   },
   {
+    from: 'agent/src/upload-loop.ts',
+    may: ['agent/src/decide'],
+    why: 'when to send again is the same, whatever is sent',
+  },
+  {
+    from: 'agent/src/files/uploader.ts',
+    may: ['agent/src/decide', 'agent/src/upload-loop.ts', PROTOCOL],
+    types: ['agent/src/files', 'agent/src/executors/executor.ts'],
+    why: 'it is given the spools and the client, and decides nothing',
+  },
+  {
+    from: 'agent/src/files',
+    may: ['agent/src/files', 'agent/src/decide', PROTOCOL, NODE, 'tar-stream'],
+    types: ['agent/src/crash-points.ts'],
+    never: /journal|client|executors|docker/,
+    why: 'files on their way over the disk of the agent; tar-stream reads an archive as it comes and unpacks nothing',
+  },
+  {
     from: 'agent/src/logs/uploader.ts',
-    may: ['agent/src/decide', PROTOCOL, 'node:crypto'],
+    may: ['agent/src/decide', 'agent/src/upload-loop.ts', PROTOCOL, 'node:crypto'],
     types: ['agent/src/logs', 'agent/src/executors/executor.ts'],
     why: 'it is given the spools and the client, and decides nothing',
   },
@@ -209,8 +236,11 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/executors/run-agent/run-agent.ts',
-    may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises', 'node:util'],
-    types: ['agent/src/crash-points.ts', 'agent/src/logs/spools.ts'],
+    may: [
+      ...['agent/src/executors', 'agent/src/docker', 'agent/src/files/collect.ts', PROTOCOL],
+      ...['node:stream', 'node:timers/promises', 'node:util'],
+    ],
+    types: ['agent/src/crash-points.ts', 'agent/src/files', 'agent/src/logs/spools.ts'],
     never: /journal|client|dockerode/,
     why: 'an executor has one effect and no say in what becomes of it',
   },
@@ -230,7 +260,10 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/executors/run-agent',
-    may: ['agent/src/executors/run-agent', 'agent/src/docker/create-options.ts', 'agent/src/docker/tar.ts', PROTOCOL],
+    may: [
+      ...['agent/src/executors/run-agent', 'agent/src/docker/create-options.ts', 'agent/src/docker/tar.ts'],
+      ...['agent/src/decide/glob.ts', PROTOCOL],
+    ],
     types: ['agent/src/docker/docker.ts', 'agent/src/executors/executor.ts'],
     never: /^node:/,
     why: 'what comes next, and what an end means, is decided without Docker, clocks and streams',

@@ -84,12 +84,15 @@ t.test('the agent is killed at every point and started again: the prompt runs on
         const counted = await countStarts(agentId)
         t.teardown(counted.stop)
         const crashing = agent(agentId, ['--crash-at', point])
-        const { commandId } = await api.submit({ ...shell('echo effect; sleep 0.5; echo done'), agentId }, point)
+        const { commandId } = await api.submit(
+          { ...shell('echo effect; sleep 0.5; echo done > /output/f; cat /output/f'), agentId },
+          point,
+        )
         t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
         const again = agent(agentId)
         t.match(await api.final(commandId, 60_000), {
           status: 'COMPLETED',
-          result: { exitCode: 0, stdout: { text: 'effect\ndone\n' } },
+          result: { exitCode: 0, stdout: { text: 'effect\ndone\n' }, artifacts: [{ name: 'output/f', bytes: 5 }] },
           attempts: [{ attempt: 1, state: 'SUCCEEDED' }],
         })
         await api.eventually('the container is removed', async () => (await containersOf(agentId)).length === 0, 60_000)

@@ -25,6 +25,8 @@ export const API_ERRORS = {
   ATTEMPT_NOT_FOUND: [404, 'The command has no such attempt.'],
   PROFILE_NOT_FOUND: [404, 'There is no profile with this name, or no such version of it.'],
   TEMPLATE_NOT_FOUND: [404, 'There is no template with this name, or no such version of it.'],
+  BLOB_NOT_FOUND: [404, 'The server does not have this content: it never came, or nobody used it for too long.'],
+  ARTIFACT_NOT_FOUND: [404, 'The attempt has left no file with this name, or none with this SHA-256 and size.'],
   METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
   REQUEST_TIMEOUT: [408, 'The request did not arrive completely in time.'],
   COMMAND_FINAL: [409, 'The command is COMPLETED or FAILED already: final is final.'],
@@ -33,8 +35,13 @@ export const API_ERRORS = {
   IDENTITY_CONFLICT: [409, 'Another agent, with another journal, holds this agent id and its lease is not over.'],
   STALE_SYNC: [409, 'A later sync of this agent was answered already; nothing was changed, sync again with a new seq.'],
   EPOCH_CHANGED: [409, 'The server was restored from a backup; the agent has to register again and show its journal.'],
-  NOT_YOUR_ATTEMPT: [409, 'A log was uploaded for an attempt that was never granted to this agent.'],
+  NOT_YOUR_ATTEMPT: [409, 'A log or file was uploaded for an attempt that was never granted to this agent.'],
   LOG_ENDED: [409, 'The log of this stream has ended, with fewer bytes than were uploaded now.'],
+  UPLOAD_MISSING: [
+    409,
+    'A file of the command names an upload that the server does not have; `details` names each. Nothing was stored.',
+  ],
+  ARTIFACT_PENDING: [409, 'The file is still with its agent; ask again later.'],
   NAME_TAKEN: [409, 'There is a profile or template with this name; PUT changes it.'],
   IN_USE: [409, 'Profiles depend on this profile or template and could not be used any more; `details` names each.'],
   PROFILE_UNUSABLE: [
@@ -42,21 +49,28 @@ export const API_ERRORS = {
     'The profile does not fit what it refers to, or the limits of this server; `details` names each fault.',
   ],
   DOCUMENTS_FULL: [409, 'The server keeps as many profiles and templates as it can; delete one first.'],
+  ARTIFACT_LOST: [
+    410,
+    'The attempt has left this file, and nobody has it any more, or the server keeps no more of it.',
+  ],
   VERSION_MISMATCH: [412, 'If-Match does not name the newest version: read it again, and decide anew.'],
   BODY_TOO_LARGE: [413, 'The body is larger than this route accepts.'],
   LOG_FULL: [413, 'The server keeps no more of the log of this attempt (LOG_BYTES_MAX); end it where it is.'],
   URI_TOO_LONG: [414, 'The URL or one of its parameters is too long.'],
   UNSUPPORTED_MEDIA_TYPE: [
     415,
-    'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml, of a log application/octet-stream.',
+    'The body must be application/json in UTF-8 without content encoding; of a profile also application/toml, of logs and files application/octet-stream.',
   ],
   LOG_GAP: [416, 'What was uploaded of a log begins, or ends, beyond what the server has: go on from `committed`.'],
+  BLOB_GAP: [416, 'A part of a file begins beyond what the server has: go on from `committed`.'],
+  RANGE_NOT_SATISFIABLE: [416, 'The range begins beyond the end of the file; `Content-Range` has its size.'],
   EXPECTATION_FAILED: [417, 'The Expect header asks for something other than 100-continue.'],
   MISDIRECTED_HOST: [421, 'The Host header does not name this server (see ALLOWED_HOSTS).'],
   IDEMPOTENCY_KEY_REUSED: [
     422,
     'This Idempotency-Key was used with another body; `details` names the existing command.',
   ],
+  CONTENT_MISMATCH: [422, 'What came does not have the SHA-256 that it should; nothing of it is kept.'],
   TEMPLATE_FAILED: [422, 'The template cannot be rendered: its syntax, or what it does with a value.'],
   TEMPLATE_LIMIT: [422, 'The template or pattern takes more time or memory, or makes more text, than it may.'],
   PROTOCOL_UNSUPPORTED: [426, 'Agent and server have no protocol version in common.'],
@@ -83,7 +97,7 @@ export const ApiErrorBody = Type.Object({
   message: Type.String(),
   details: Type.Optional(Type.Array(Type.Object({ path: Type.String(), message: Type.String() }))),
   requestId: Type.String(),
-  committed: Type.Optional(Type.Integer({ description: 'With LOG_GAP: how many bytes the server has' })),
+  committed: Type.Optional(Type.Integer({ description: 'With LOG_GAP and BLOB_GAP: how many bytes the server has' })),
 })
 export type ApiErrorBody = Static<typeof ApiErrorBody>
 
@@ -115,6 +129,7 @@ export const FAILURE_CODES = {
   IMAGE_MISSING: [false, "The agent's Docker does not have the image, and agents do not pull. Nothing ran."],
   IMAGE_REFUSED: [false, 'The agent does not allow this image. Nothing ran.'],
   RESOURCES_REFUSED: [false, 'The command asks for more than this agent gives. Nothing ran.'],
+  FILES_UNAVAILABLE: [true, 'The agent could not fetch what the command uploaded. Nothing ran.'],
   CONTAINER_START_FAILED: [false, 'The container could not be made or started. Nothing ran.'],
   DOCKER_UNAVAILABLE: [true, 'Docker did not answer for too long before the start. Nothing ran.'],
   HOST_STOPPED: [

@@ -4,6 +4,9 @@
  * again. Only an error in the server's own shape is `Refused`.
  */
 import type {
+  ArtifactList,
+  ArtifactsWanted,
+  BlobCommitted,
   LogCommitted,
   LogStreamName,
   LogUploader,
@@ -44,6 +47,8 @@ const ANSWERS = {
   sync: Compile(protocol.SyncResponse),
   wait: Compile(protocol.WaitResponse),
   log: Compile(protocol.LogCommitted),
+  wanted: Compile(protocol.ArtifactsWanted),
+  blob: Compile(protocol.BlobCommitted),
 }
 const REFUSALS = Compile(protocol.ApiErrorBody)
 
@@ -151,26 +156,115 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       part: { offset: number; content: Buffer } | { bytes: number; sha256: string; complete: boolean },
       signal: AbortSignal,
     ): Promise<{ type: 'taken' | 'rewind'; committed: number } | { type: 'refused'; code: string }> {
-      const { agentId, incarnation, epoch } = uploader
-      const query = new URLSearchParams({ agentId, incarnation: String(incarnation), epoch })
-      const path = `attempts/${encodeURIComponent(attemptId)}/logs/${stream}?${query}`
+      const path = `attempts/${encodeURIComponent(attemptId)}/logs/${stream}?${uploaderQuery(uploader)}`
       const [range, body] =
         'content' in part
           ? [`bytes ${part.offset}-${part.offset + part.content.length - 1}/*`, part.content]
           : [`bytes */${part.bytes}`, { sha256: part.sha256, complete: part.complete }]
       const more = { headers: { 'content-range': range }, statusCodes: [202, 416] }
-      try {
+      return unlessRefused(async () => {
         const { answer, statusCode } = await required(
           exchange<LogCommitted>('PUT', path, ANSWERS.log, body, { timeoutMs, signal }, more),
         )
         return { type: statusCode === 416 ? 'rewind' : 'taken', committed: answer.committed }
+      })
+    },
+
+    /** Tells what an attempt has left. A refusal is an answer, but for one that says to come again later. */
+    async listArtifacts(
+      attemptId: string,
+      uploader: LogUploader,
+      artifacts: ArtifactList['artifacts'],
+      signal: AbortSignal,
+    ): Promise<{ type: 'wanted'; wanted: string[] } | { type: 'refused'; code: string }> {
+      const path = `attempts/${encodeURIComponent(attemptId)}/artifacts?${uploaderQuery(uploader)}`
+      return unlessRefused(async () => {
+        const exchanged = exchange<ArtifactsWanted>(
+          'PUT',
+          path,
+          ANSWERS.wanted,
+          { artifacts },
+          { timeoutMs, signal },
+          { headers: {}, statusCodes: [200] },
+        )
+        return { type: 'wanted', wanted: (await required(exchanged)).answer.wanted }
+      })
+    },
+
+    /** A part of a content of `bytes` bytes. */
+    async uploadPart(
+      attemptId: string,
+      uploader: LogUploader,
+      part: { sha256: string; bytes: number; offset: number; content: Buffer },
+      signal: AbortSignal,
+    ): Promise<{ type: 'taken' | 'rewind'; committed: number } | { type: 'refused'; code: string }> {
+      const { sha256, bytes, offset, content } = part
+      const path = `attempts/${encodeURIComponent(attemptId)}/blobs/${sha256}?${uploaderQuery(uploader)}`
+      const range = bytes === 0 ? 'bytes */0' : `bytes ${offset}-${offset + content.length - 1}/${bytes}`
+      const more = { headers: { 'content-range': range }, statusCodes: [202, 416] }
+      return unlessRefused(async () => {
+        const { answer, statusCode } = await required(
+          exchange<BlobCommitted>('PUT', path, ANSWERS.blob, content, { timeoutMs, signal }, more),
+        )
+        return { type: statusCode === 416 ? 'rewind' : 'taken', committed: answer.committed }
+      })
+    },
+
+    /** Bytes of a content from `offset` on, at most `bytesMax`, and how many it has. Not for one without any. */
+    async fetchBlob(
+      sha256: string,
+      { offset, bytesMax }: { offset: number; bytesMax: number },
+      signal: AbortSignal,
+    ): Promise<{ content: Buffer; bytes: number }> {
+      const abort = new AbortController()
+      const stop = () => abort.abort()
+      const timer = setTimeout(stop, timeoutMs)
+      signal.addEventListener('abort', stop)
+      if (signal.aborted) stop()
+      try {
+        const response = await request(new URL(`blobs/${sha256}`, base), {
+          dispatcher,
+          signal: abort.signal,
+          headersTimeout: timeoutMs,
+          headers: { range: `bytes=${offset}-${offset + bytesMax - 1}` },
+        })
+        const { statusCode, headers } = response
+        const content = Buffer.from(await response.body.arrayBuffer())
+        const range = /^bytes (\d{1,15})-\d{1,15}\/(\d{1,15})$/.exec(String(headers['content-range']))
+        if (statusCode === 206 && range !== null && Number(range[1]) === offset)
+          return { content, bytes: Number(range[2]) }
+        const answer = parsed(content.toString('utf8'))
+        if (statusCode >= 400 && REFUSALS.Check(answer)) {
+          const { code, message } = answer as protocol.ApiErrorBody
+          throw new Refused(statusCode, code, message, null)
+        }
+        throw new Unreachable(`status ${statusCode} where a part of a file was due`)
       } catch (error) {
-        if (!(error instanceof Refused) || error.statusCode >= 500) throw error
-        return { type: 'refused', code: error.code }
+        if (error instanceof Refused || error instanceof Unreachable) throw error
+        const cause = error as Error & { code?: string }
+        throw new Unreachable(cause.code ?? cause.message, { cause: error })
+      } finally {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', stop)
       }
     },
 
     close: (): Promise<void> => dispatcher.destroy(),
+  }
+}
+
+const uploaderQuery = ({ agentId, incarnation, epoch }: LogUploader): URLSearchParams =>
+  new URLSearchParams({ agentId, incarnation: String(incarnation), epoch })
+
+/** For a call whose refusals mean something to whoever asks, unless they say to come again later. */
+const unlessRefused = async <Answer>(
+  body: () => Promise<Answer>,
+): Promise<Answer | { type: 'refused'; code: string }> => {
+  try {
+    return await body()
+  } catch (error) {
+    if (!(error instanceof Refused) || error.statusCode >= 500) throw error
+    return { type: 'refused', code: error.code }
   }
 }
 

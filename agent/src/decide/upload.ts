@@ -50,7 +50,7 @@ export function afterAnswer(upload: Upload, step: Step, answer: UploadAnswer, st
     case 'NOT_YOUR_ATTEMPT':
     case 'ATTEMPT_NOT_FOUND':
     case 'COMMAND_NOT_FOUND':
-      return { ...upload, done: state !== 'open' }
+      return state === 'open' ? upload : { ...upload, done: true }
     default:
       return upload
   }

@@ -5,6 +5,8 @@ import type Docker from 'dockerode'
 /** Where the input is, which only root may write; and the folder in which the engine works. */
 export const INPUT = '/input'
 export const WORKSPACE = '/workspace'
+/** Everything in it is kept where a command does not say otherwise. */
+export const OUTPUT = '/output'
 export const HOME = '/home/agent'
 export const TMP_BYTES = 64 * 2 ** 20
 export const UID = 10_001
@@ -79,7 +81,7 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
       PidsLimit: pidsMax,
       Ulimits: [
         { Name: 'core', Soft: 0, Hard: 0 },
-        // Also bounds the one file on a disk that the sandbox may write, `once`.
+        // Also bounds each of the three files on a disk that the sandbox may write: `once`, and what is packed in the end.
         { Name: 'fsize', Soft: workspaceBytes, Hard: workspaceBytes },
         { Name: 'nofile', Soft: 1024, Hard: 4096 },
       ],
@@ -88,6 +90,7 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
         '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${TMP_BYTES}`,
         [HOME]: `${OWN},size=${TMP_BYTES}`,
         [WORKSPACE]: `${OWN},size=${workspaceBytes}`,
+        [OUTPUT]: `${OWN},size=${workspaceBytes}`,
       },
       Mounts: [{ Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME }],
       ...(runtime === '' ? {} : { Runtime: runtime }),

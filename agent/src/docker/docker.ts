@@ -226,11 +226,18 @@ export function createDocker(options: {
     },
 
     /** Unpacks a tar below `path`, which has to be in a volume. */
-    async put(id: string, path: string, tar: Buffer): Promise<void> {
+    async put(id: string, path: string, tar: Buffer | Readable): Promise<void> {
       await call('put', CREATE_MS, (api, abortSignal) =>
         api.getContainer(id).putArchive(tar, { path, abortSignal } as never),
       )
     },
+
+    /** A folder or file of a volume, as a tar. Refused with 404 where there is none. */
+    archive: (id: string, path: string): Promise<Readable> =>
+      call('archive', CALL_MS, async (api, abortSignal) => {
+        const opts = { path, abortSignal } as { path: string }
+        return (await api.getContainer(id).getArchive(opts)) as unknown as Readable
+      }),
 
     /** Only where its status is `created`: one that has exited would run again. */
     async start(id: string): Promise<void> {
@@ -291,7 +298,7 @@ export function createDocker(options: {
     },
 
     /** False where it does not run, or is not there. */
-    async kill(id: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
+    async kill(id: string, signal: 'SIGTERM' | 'SIGUSR2' | 'SIGKILL'): Promise<boolean> {
       const body = () => call('kill', CALL_MS, (api, abortSignal) => api.getContainer(id).kill({ signal, abortSignal }))
       return unless([NOT_FOUND, CONFLICT], body)
     },

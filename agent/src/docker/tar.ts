@@ -9,20 +9,42 @@ const NAME_BYTES_MAX = 100
 export const tarOf = (entries: readonly TarEntry[]): Buffer =>
   Buffer.concat([...entries.flatMap(blocksOf), Buffer.alloc(2 * BLOCK_BYTES)])
 
-const blocksOf = (entry: TarEntry): Buffer[] => {
-  const isFolder = entry.content === null
-  const name = isFolder ? `${entry.path}/` : entry.path
-  const content = entry.content ?? Buffer.alloc(0)
-  const own = [header(name, entry, content.length, isFolder ? '5' : '0'), ...padded(content)]
-  if (Buffer.byteLength(name) <= NAME_BYTES_MAX) return own
-  const record = Buffer.from(paxRecord('path', name))
-  return [header('pax', { mode: 0o644, uid: 0 }, record.length, 'x'), ...padded(record), ...own]
+/** A file that is too large for memory. */
+export type TarFile = Omit<TarEntry, 'content'> & { bytes: number; content: () => AsyncIterable<Buffer> }
+
+/** The same, as it is read. Throws where a file does not have the bytes that it should. */
+export async function* tarStream(entries: readonly TarEntry[], files: readonly TarFile[]): AsyncGenerator<Buffer> {
+  yield* entries.flatMap(blocksOf)
+  for (const file of files) {
+    yield* headersOf(file.path, file, file.bytes, '0')
+    let bytes = 0
+    for await (const chunk of file.content()) {
+      bytes += chunk.length
+      yield chunk
+    }
+    if (bytes !== file.bytes) throw new Error(`${file.path} has ${bytes} bytes, not ${file.bytes}`)
+    yield padding(bytes)
+  }
+  yield Buffer.alloc(2 * BLOCK_BYTES)
 }
 
-const padded = (content: Buffer): Buffer[] => {
-  const rest = content.length % BLOCK_BYTES
-  return rest === 0 ? [content] : [content, Buffer.alloc(BLOCK_BYTES - rest)]
+const blocksOf = (entry: TarEntry): Buffer[] => {
+  const isFolder = entry.content === null
+  const content = entry.content ?? Buffer.alloc(0)
+  const name = isFolder ? `${entry.path}/` : entry.path
+  return [...headersOf(name, entry, content.length, isFolder ? '5' : '0'), ...padded(content)]
 }
+
+const headersOf = (name: string, entry: Pick<TarEntry, 'mode' | 'uid'>, bytes: number, type: string): Buffer[] => {
+  const own = header(name, entry, bytes, type)
+  if (Buffer.byteLength(name) <= NAME_BYTES_MAX) return [own]
+  const record = Buffer.from(paxRecord('path', name))
+  return [header('pax', { mode: 0o644, uid: 0 }, record.length, 'x'), ...padded(record), own]
+}
+
+const padding = (bytes: number): Buffer => Buffer.alloc((BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES)
+
+const padded = (content: Buffer): Buffer[] => [content, padding(content.length)]
 
 /** `<length> <name>=<value>\n`, where the length counts itself. */
 const paxRecord = (name: string, value: string): string => {

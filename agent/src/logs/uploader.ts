@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto'
 import { LOG_STREAMS, type LogStreamName } from '@agent-executor/protocol'
-import { backoffMs } from '../decide/backoff.ts'
 import {
   afterAnswer,
   BATCH_BYTES_MAX,
@@ -15,6 +14,7 @@ import {
   type UploadAnswer,
 } from '../decide/upload.ts'
 import type { AttemptState } from '../executors/executor.ts'
+import { startUploadLoop } from '../upload-loop.ts'
 import type { Spool } from './spools.ts'
 
 export type Registration = { agentId: string; incarnation: number; epoch: string }
@@ -29,8 +29,6 @@ export type LogClient = {
   ) => Promise<UploadAnswer>
 }
 
-const LOOK_MS = 2000
-
 export function createLogUploader(options: {
   spools: { all: () => Spool[]; remove: (attemptId: string) => Promise<void> }
   client: LogClient
@@ -42,12 +40,10 @@ export function createLogUploader(options: {
   random: () => number
   warn: (facts: object, message: string) => void
 }) {
-  const { spools, client, stateOf, news } = options
+  const { spools, client, stateOf } = options
   const uploads = new Map<Spool, Record<LogStreamName, Upload>>()
   const stopping = new AbortController()
   let failing: Spool | null = null
-  let failures = 0
-  let warned = false
 
   const uploadsOf = (spool: Spool): Record<LogStreamName, Upload> => {
     const known = uploads.get(spool) ?? { stdout: NEW_UPLOAD, stderr: NEW_UPLOAD }
@@ -111,39 +107,5 @@ export function createLogUploader(options: {
     return sent
   }
 
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      try {
-        const again = await round()
-        failures = 0
-        warned = false
-        if (!again) await news.heard(LOOK_MS)
-      } catch (error) {
-        if (!warned && !stopping.signal.aborted)
-          options.warn({ err: error }, 'logs are not taken, they wait on the disk')
-        warned = true
-        await pause(backoffMs(failures++, options.random()))
-      }
-    }
-  }
-
-  const pause = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(done, ms)
-      stopping.signal.addEventListener('abort', done)
-      function done(): void {
-        clearTimeout(timer)
-        stopping.signal.removeEventListener('abort', done)
-        resolve()
-      }
-    })
-
-  const running = loop()
-  return {
-    async stop(): Promise<void> {
-      stopping.abort()
-      news.ring()
-      await running
-    },
-  }
+  return startUploadLoop({ ...options, what: 'logs are', round, stopping })
 }

@@ -3,10 +3,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+import type { Blobs } from '../blobs/blobs.ts'
 import type { LifecyclePolicy } from '../lifecycle/transition.ts'
 import type { LogFollowers } from '../log-followers.ts'
 import type { Maxima } from '../profiles/profile.ts'
 import type { DocumentStore } from '../store/documents.ts'
+import type { FileStore } from '../store/files.ts'
 import type { LogStore } from '../store/logs.ts'
 import type { Store } from '../store/store.ts'
 import type { Renderer } from '../templates/renderer.ts'
@@ -22,6 +24,8 @@ export type Limits = Maxima & {
   inFlightBytesMax: number
   logBytesMax: number
   logSettleMs: number
+  uploadBytesMax: number
+  artifactBytesMax: number
 }
 
 export type Context = {
@@ -29,6 +33,8 @@ export type Context = {
   /** Profiles and templates. */
   documents: DocumentStore
   logs: LogStore
+  files: FileStore
+  blobs: Blobs
   logFollowers: LogFollowers
   renderer: Renderer
   wakeups: Wakeups

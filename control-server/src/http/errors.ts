@@ -122,4 +122,9 @@ export function installErrors(app: FastifyInstance): void {
 }
 
 const urlPattern = (url: string): RegExp =>
-  new RegExp(`^${url.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replace(/:[A-Za-z]+/g, '[^/]+')}$`)
+  new RegExp(
+    `^${url
+      .replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+      .replace(/:[A-Za-z0-9]+/g, '[^/]+')
+      .replace(/\/\\\*$/, '/.+')}$`,
+  )

@@ -6,6 +6,7 @@
  * Reports of finished work are cleaned where submissions are refused: the work is done, and the agent that reports it
  * only passes on what a stranger's server answered. A refusal would come again with every repetition.
  */
+import type { IncomingMessage } from 'node:http'
 import { checkJson, storableJson } from '@agent-executor/runtime'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import secureJson from 'secure-json-parse'
@@ -21,8 +22,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The body brings results: what cannot be stored is cleaned out of it, not refused. */
     report?: boolean
-    /** The body may be bytes of any kind. */
-    bytes?: boolean
+    /** The body may be bytes of any kind, of a known length; with `stream` the route reads them. */
+    bytes?: true | 'stream'
     /** The body may be TOML; the route sees it as `{toml}`. */
     toml?: boolean
   }
@@ -45,15 +46,12 @@ export function installJsonBody(app: FastifyInstance): void {
       return value
     },
   )
-  app.addContentTypeParser(
-    'application/octet-stream',
-    { parseAs: 'buffer' },
-    async (request: FastifyRequest, bytes: Buffer) => {
-      if (request.routeOptions.config.bytes !== true) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
-      refuseEncodings(request)
-      return bytes
-    },
-  )
+  app.addContentTypeParser('application/octet-stream', async (request: FastifyRequest, content: IncomingMessage) => {
+    const { config, bodyLimit } = request.routeOptions
+    if (config.bytes === undefined) throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+    refuseEncodings(request)
+    return config.bytes === 'stream' ? content : collected(content, bodyLimit)
+  })
   app.addContentTypeParser(
     'application/toml',
     { parseAs: 'buffer' },
@@ -67,6 +65,20 @@ export function installJsonBody(app: FastifyInstance): void {
       }
     },
   )
+}
+
+const collected = async (content: IncomingMessage, bytesMax: number): Promise<Buffer> => {
+  // More would come where the client is not told to stop.
+  const tooLarge = () => new ApiError('BODY_TOO_LARGE', undefined, { headers: { connection: 'close' } })
+  if (Number(content.headers['content-length'] ?? 0) > bytesMax) throw tooLarge()
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of content as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > bytesMax) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
 
 const refuseEncodings = ({ headers }: FastifyRequest): void => {

@@ -11,12 +11,16 @@ export type LogPlace = { commandId: string; attempt: number; stream: LogStreamNa
 
 export type StoredStream = { bytes: number; end: LogEnd | null; changedAtMs: number }
 
-/** What the store shows for one upload, all read in one transaction. */
-export type LogFacts = {
+/** Who uploads, and for what; all read in one transaction. */
+export type UploadFacts = {
   epoch: string
   agent: Agent | null
   hasCommand: boolean
   attempt: Attempt | null
+}
+
+/** What the store shows for one upload of a log. */
+export type LogFacts = UploadFacts & {
   /** Null where nothing of it was stored. */
   stream: StoredStream | null
   /** Of all streams of the attempt. */
@@ -32,7 +36,7 @@ export type LogDecision = { answer: LogAnswer; append?: Uint8Array; end?: LogEnd
 const refused = (code: ApiErrorCode, message: string): LogRefusal => ({ ok: false, code, message })
 
 /** Why this uploader is none, or null. */
-export function uploadRefusal(facts: LogFacts, { agentId, incarnation, epoch }: LogUploader): LogRefusal | null {
+export function uploadRefusal(facts: UploadFacts, { agentId, incarnation, epoch }: LogUploader): LogRefusal | null {
   const { agent, attempt } = facts
   if (agent === null || agent.kind !== 'sync' || incarnation > agent.incarnation)
     return refused('NOT_REGISTERED', `Agent ${agentId} is not registered.`)

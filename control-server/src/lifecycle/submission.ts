@@ -120,19 +120,23 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
   }
 
   const known = new Set<string>()
-  for (const [index, { path, content, contentBase64 }] of files.entries()) {
+  for (const [index, { path, content, contentBase64, upload }] of files.entries()) {
     const wrong = wrongPath(path)
     if (wrong !== null) refuse(`/payload/files/${index}/path`, wrong)
     else if (known.has(path)) refuse(`/payload/files/${index}/path`, 'is there twice')
     known.add(path)
-    if ((content === undefined) === (contentBase64 === undefined))
-      refuse(`/payload/files/${index}`, 'must have exactly one of content and contentBase64')
+    if ([content, contentBase64, upload].filter((each) => each !== undefined).length !== 1)
+      refuse(`/payload/files/${index}`, 'must have exactly one of content, contentBase64 and upload')
     if (contentBase64 !== undefined && !isBase64(contentBase64))
       refuse(`/payload/files/${index}/contentBase64`, 'must be base64 with padding')
   }
   for (const [index, { path }] of files.entries()) {
     const folder = foldersOf(path).find((each) => known.has(each))
     if (folder !== undefined) refuse(`/payload/files/${index}/path`, `needs a folder where ${folder} is a file`)
+  }
+  for (const [index, pattern] of (payload.artifacts ?? []).entries()) {
+    const wrong = wrongPattern(pattern)
+    if (wrong !== null) refuse(`/payload/artifacts/${index}`, wrong)
   }
   return problems
 }
@@ -152,6 +156,21 @@ function maximumProblems({ payload, timeoutMs }: RunAgentCommand, maxima: RunMax
   return asked.flatMap(([path, value, most]) =>
     value !== undefined && value > most ? [{ path, message: `must be <= ${most}, the maximum of this server` }] : [],
   )
+}
+
+/** What is wrong with a pattern of artifacts, or null. */
+function wrongPattern(pattern: string): string | null {
+  if (/\p{Cc}/u.test(pattern)) return 'must not contain control characters'
+  if (pattern.startsWith('/') && !/^\/(workspace|output)\/./.test(pattern))
+    return 'must be relative to /workspace, or begin with /workspace/ or /output/'
+  if (
+    pattern
+      .replace(/^\//, '')
+      .split('/')
+      .some((part) => part === '' || part === '.' || part === '..')
+  )
+    return 'must not have a part that is empty, . or ..'
+  return null
 }
 
 /** What is wrong with the path of a file below the workspace, or null. */

@@ -21,9 +21,11 @@ export function createSweeper(options: {
   random: () => number
   sweepMs: number
   idempotencyMs: number
+  /** Contents of files that nobody uses, at most so many; answers how many it looked at. */
+  removeUnused?: (limit: number) => Promise<number>
   onError: (error: unknown) => void
 }) {
-  const { store, policy, nowMs, random, sweepMs } = options
+  const { store, policy, nowMs, random, sweepMs, removeUnused = async () => 0 } = options
   let timer: NodeJS.Timeout | undefined
   let wakeAtMs = Number.POSITIVE_INFINITY
   let running: Promise<void> = Promise.resolve()
@@ -51,6 +53,7 @@ export function createSweeper(options: {
     await inBatches(() => store.sweepLeases(now, BATCH, leaseOver))
     await inBatches(() => store.sweepDue(now, BATCH, tick))
     await inBatches(() => store.pruneKeys(now - options.idempotencyMs, BATCH))
+    await inBatches(() => removeUnused(BATCH))
     return Math.min(nowMs() + sweepMs, (await store.nextDueAtMs()) ?? Number.POSITIVE_INFINITY)
   }
 

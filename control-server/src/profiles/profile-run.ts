@@ -65,7 +65,7 @@ type Prompt = { shown: string; real: string }
 
 /** What `runRefusal` has let pass, as the agent gets it. */
 export function profileRunOf(
-  { profile, env, files, dryRun }: RunAgentSubmission,
+  { profile, env, files, artifacts, dryRun }: RunAgentSubmission,
   resolved: Resolved,
   prompt: Prompt,
 ): { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number } {
@@ -80,6 +80,7 @@ export function profileRunOf(
     ...(image === undefined ? {} : { image }),
     ...(env === undefined ? {} : { env }),
     ...(files === undefined ? {} : { files }),
+    ...(artifacts === undefined ? {} : { artifacts }),
     idleTimeoutMs: said('agent.idleTimeoutMs') as number,
     resources: {
       memoryBytes: said('resources.memoryBytes') as number,

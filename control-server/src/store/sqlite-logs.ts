@@ -22,7 +22,21 @@ export type LogStatements = {
 /** A piece that is shorter grows with the next upload: one byte now and then is not a row each. */
 const PIECE_BYTES_MIN = 16_384
 
-export function createSqliteLogs({ all, get, run, write, command, attempt, agent, epoch }: LogStatements): LogStore {
+/** A command and one of its attempts; without a number the newest that was granted, null where there is none. */
+export function viewOf(
+  { command, attempt }: Pick<LogStatements, 'command' | 'attempt'>,
+  commandId: string,
+  number: number | null,
+): { command: Command; attempt: Attempt | null } | undefined {
+  const found = command(commandId)
+  if (found === undefined) return undefined
+  const granted = number ?? lastGrantedAttempt(found)?.number ?? null
+  const seen = granted === null ? null : attempt(commandId, granted)
+  return seen === undefined ? undefined : { command: found, attempt: seen }
+}
+
+export function createSqliteLogs(statements: LogStatements): LogStore {
+  const { all, get, run, write, command, attempt, agent, epoch } = statements
   const streamsOf = (commandId: string, number: number): Record<LogStreamName, StoredStream | null> => {
     const streams: Record<LogStreamName, StoredStream | null> = { stdout: null, stderr: null }
     for (const row of all('log-stream-list', { commandId, attempt: number }))
@@ -74,12 +88,8 @@ export function createSqliteLogs({ all, get, run, write, command, attempt, agent
       }),
 
     async view(commandId, number) {
-      const found = command(commandId)
-      if (found === undefined) return undefined
-      const granted = number ?? lastGrantedAttempt(found)?.number ?? null
-      const seen = granted === null ? null : attempt(commandId, granted)
-      if (seen === undefined) return undefined
-      return { command: found, attempt: seen, streams: streamsOf(commandId, granted ?? 0) }
+      const seen = viewOf(statements, commandId, number)
+      return seen && { ...seen, streams: streamsOf(commandId, seen.attempt?.number ?? 0) }
     },
 
     async read(place, fromByte, bytesMax) {

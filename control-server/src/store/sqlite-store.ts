@@ -29,10 +29,12 @@ import { depthAfter } from '../lifecycle/queue-depth.ts'
 import { SPEC_DEFAULTS } from '../lifecycle/submission.ts'
 import { dueAtMs, isReady, type LifecyclePolicy } from '../lifecycle/transition.ts'
 import type { DocumentStore } from './documents.ts'
+import type { FileStore } from './files.ts'
 import { createLiveCommands } from './live-commands.ts'
 import type { LogStore } from './logs.ts'
 import { createSqliteDocuments } from './sqlite-documents.ts'
-import { createSqliteLogs } from './sqlite-logs.ts'
+import { createSqliteFiles } from './sqlite-files.ts'
+import { createSqliteLogs, type LogStatements } from './sqlite-logs.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -106,7 +108,11 @@ const sqlDirectory = [join('..', '..', 'sql', 'sqlite'), join('..', '..', '..', 
     }
   }) as string
 
-export type SqliteStore = Store & { readonly documents: DocumentStore; readonly logs: LogStore }
+export type SqliteStore = Store & {
+  readonly documents: DocumentStore
+  readonly logs: LogStore
+  readonly files: FileStore
+}
 
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   const { policy, crashPoint = () => {}, onCommit = () => {}, listMax = LIST_MAX } = options
@@ -251,11 +257,11 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     run,
     write: (body) => write(null, () => ({ result: body(), changes: [] })),
   })
-  const logs = createSqliteLogs({
+  const evidenceOf = (operation: Operation | null): LogStatements => ({
     all,
     get,
     run,
-    write: (body) => write(null, () => ({ result: body(), changes: [] })),
+    write: (body) => write(operation, () => ({ result: body(), changes: [] })),
     command: (commandId) => live.get(commandId) ?? load(commandId),
     attempt(commandId, number) {
       const row = get('attempt-get', { commandId, number })
@@ -267,6 +273,8 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     },
     epoch: () => server().epoch,
   })
+  const logs = createSqliteLogs(evidenceOf(null))
+  const files = createSqliteFiles(evidenceOf('files'))
   const save = ({ command, entry }: Change, nowMs: number): void => {
     if (entry.from === null) run('command-insert', rowOfNew(command, policy))
     if (entry.from !== null || command.attempts.length > 0 || !isUntouched(command)) {
@@ -338,15 +346,19 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     capabilities: { notify: false },
     documents: documents.store,
     logs,
+    files: files.store,
 
-    async submit(command, key): Promise<Submitted> {
+    async submit(command, key, uploads): Promise<Submitted> {
       return write<Submitted>('submit', () => {
         const earlier = key && replayOf(key)
         if (earlier) return { result: earlier, changes: [] }
         if (isFull()) return { result: { outcome: 'full' }, changes: [] }
+        const missing = uploads?.filter((sha256) => !files.has(sha256)) ?? []
+        if (missing.length > 0) return { result: { outcome: 'uploadsMissing', missing }, changes: [] }
         const entry = { type: 'submitted', from: null, to: phaseOf(command), attempt: null, agentId: null }
         const change: Change = { command, entry }
         save(change, command.createdAtMs)
+        for (const sha256 of uploads ?? []) files.use(command.commandId, sha256)
         if (key) run('key-save', { ...key, commandId: command.commandId, createdAtMs: command.createdAtMs })
         return { result: { outcome: 'created', command }, changes: [change] }
       })

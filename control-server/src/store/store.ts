@@ -25,7 +25,7 @@ export class StoreUnavailableError extends Error {
 }
 
 /** Where a commit belongs to; names the crash points before and after it. */
-export type Operation = 'submit' | 'register' | 'sync' | 'heartbeat' | 'next' | 'result' | 'cancel' | 'sweep'
+export type Operation = 'submit' | 'register' | 'sync' | 'heartbeat' | 'next' | 'result' | 'cancel' | 'sweep' | 'files'
 
 /** Where a process may be killed by a test. */
 export type CrashPoint = `${Operation}.before-commit` | `${Operation}.after-commit` | 'batch.half-written'
@@ -36,6 +36,8 @@ export type Submitted =
   | { outcome: 'conflict'; commandId: string }
   /** As many commands are PENDING as may be. */
   | { outcome: 'full' }
+  /** Contents that it brings are not there. */
+  | { outcome: 'uploadsMissing'; missing: string[] }
 
 /** `key` and the fingerprint of the body it came with. */
 export type IdempotencyKey = { key: string; bodySha256: string }
@@ -98,9 +100,10 @@ export interface Store {
   /**
    * Stores a new command, and its idempotency key where there is one, in one transaction. Where the key exists nothing
    * is stored: `replayed` with the command as it is now if the body was the same, else `conflict`; a new one is `full`
-   * where there is no place for it. Rejects where the id of the command exists.
+   * where there is no place for it. The contents that it brings have to be there, and stay as long as it does. Rejects
+   * where the id of the command exists.
    */
-  submit(command: Command, key: IdempotencyKey | null): Promise<Submitted>
+  submit(command: Command, key: IdempotencyKey | null, uploads?: readonly string[]): Promise<Submitted>
 
   /** Whether `submit` would answer `full` now for what it does not know yet. */
   isFull(): boolean

@@ -119,7 +119,7 @@ t.test('bodies of a submission', async (t) => {
             { engine: 'shell', prompt: 'x', resources: { memoryBytes: 0 } },
             '/payload/resources/memoryBytes',
           ],
-          ['artifacts', { engine: 'shell', prompt: 'x', artifacts: ['a'] }, '/payload/artifacts'],
+          ['artifacts elsewhere', { engine: 'shell', prompt: 'x', artifacts: ['/etc/passwd'] }, '/payload/artifacts/0'],
         ] as const
       ).map(([what, payload, path]): [string, Input] => [
         `13: RUN_AGENT with ${what}`,

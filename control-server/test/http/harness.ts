@@ -6,6 +6,7 @@ import { createLogger } from '@agent-executor/runtime'
 import type { Test } from 'tap'
 import { uuidv7 } from 'uuidv7'
 import { type AppOptions, buildApp } from '../../src/app.ts'
+import { createBlobs } from '../../src/blobs/blobs.ts'
 import { createLogFollowers } from '../../src/log-followers.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
 import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
@@ -23,12 +24,16 @@ const LIMITS = {
   inFlightBytesMax: 67_108_864,
   logBytesMax: 33_554_432,
   logSettleMs: 30_000,
+  uploadBytesMax: 104_857_600,
+  artifactBytesMax: 268_435_456,
   runTimeoutMsMax: 86_400_000,
   runMemoryBytesMax: 8_589_934_592,
   runCpusMax: 8,
   runPidsMax: 4096,
   runWorkspaceBytesMax: 4_294_967_296,
 }
+
+export const UPLOAD_TTL_MS = 86_400_000
 
 export type Server = Awaited<ReturnType<typeof startServer>>
 export type Answer = { status: number; headers: Headers; text: string; body: unknown }
@@ -50,8 +55,9 @@ export async function startServer(
   const stopping = new AbortController()
   const wakeups = createWakeups()
   const logFollowers = createLogFollowers(followersMax)
+  const dir = t.testdir()
   const store = openSqliteStore({
-    file: `${t.testdir()}/commands.db`,
+    file: `${dir}/commands.db`,
     policy: POLICY,
     nowMs: nowMs(),
     newEpoch: randomUUID(),
@@ -65,6 +71,7 @@ export async function startServer(
       throw error
     },
   })
+  const blobs = createBlobs({ dir: `${dir}/blobs`, files: store.files, keptMs: UPLOAD_TTL_MS, nowMs })
   const sweeper = createSweeper({
     store,
     policy: POLICY,
@@ -72,6 +79,7 @@ export async function startServer(
     random: () => 0,
     sweepMs: 60_000,
     idempotencyMs: 86_400_000,
+    removeUnused: blobs.removeUnused,
     onError: (error) => t.error(error),
   })
   const renderer = createRenderer()
@@ -81,6 +89,8 @@ export async function startServer(
     store,
     documents: store.documents,
     logs: store.logs,
+    files: store.files,
+    blobs,
     logFollowers,
     renderer,
     wakeups: {
@@ -145,6 +155,8 @@ export async function startServer(
     waiting,
     store,
     renderer,
+    blobs,
+    blobsDir: `${dir}/blobs`,
     call,
     sweep: sweeper.sweep,
     /** As a signal to the process would. */
@@ -236,7 +248,7 @@ export function isApiError(
     Object.keys(body).sort(),
     [
       'code',
-      ...(body.code === 'LOG_GAP' ? ['committed'] : []),
+      ...(body.code === 'LOG_GAP' || body.code === 'BLOB_GAP' ? ['committed'] : []),
       ...(body.details ? ['details'] : []),
       'error',
       'message',

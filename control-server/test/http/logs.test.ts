@@ -1,68 +1,13 @@
 // Logs: what agents upload in any order, and what clients read and follow of it.
 import { createHash } from 'node:crypto'
 import { request } from 'node:http'
-import type { CommandLogs, RegisterResponse, SyncResponse } from '@agent-executor/protocol'
+import type { CommandLogs } from '@agent-executor/protocol'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { type Answer, isApiError, type Server, startServer } from './harness.ts'
+import { isApiError, type Server, startServer } from './harness.ts'
+import { runningAgent } from './running-agent.ts'
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
-
-/** An agent that runs what is there, and uploads by hand. */
-const runningAgent = async (server: Server, agentId = 'box-1', type = 'RUN_AGENT') => {
-  const payload = type === 'RUN_AGENT' ? { engine: 'shell', prompt: 'true' } : { ms: 1 }
-  const { commandId } = await server.submit({ type, payload, agentId })
-  const registered = await server.call('POST', '/agents/register', {
-    ...{
-      agentId,
-      journalId: `journal-${agentId}`,
-      nonce: `nonce-${agentId}`,
-      previousNonces: [],
-      previousIncarnation: 0,
-    },
-    ...{ logSeq: 0, protocol: { min: 1, max: 1 }, version: '1', types: [type], labels: [], slots: { [type]: 5 } },
-  })
-  const { incarnation, epoch } = registered.body as RegisterResponse
-  let seq = 0
-  const sync = async (held: object[]): Promise<SyncResponse> => {
-    seq += 1
-    const whole = { incarnation, seq, epoch, revSeen: 0, logSeq: seq, mode: 'ready', want: { [type]: 5 }, held }
-    return (await server.call('POST', `/agents/${agentId}/sync`, whole)).body as SyncResponse
-  }
-  await sync([])
-  const attemptId = `${commandId}.1`
-  await sync([{ attemptId, phase: 'accepted' }])
-  const query = { agentId, incarnation: String(incarnation), epoch }
-  const put = (stream: string, range: string, body: unknown, type: string, change: object = {}): Promise<Answer> =>
-    server.call('PUT', `/attempts/${attemptId}/logs/${stream}?${new URLSearchParams({ ...query, ...change })}`, body, {
-      'content-type': type,
-      'content-range': range,
-    })
-  return {
-    commandId,
-    attemptId,
-    incarnation,
-    epoch,
-    put,
-    upload: (offset: number, content: Uint8Array | string, stream = 'stdout', change: object = {}): Promise<Answer> => {
-      const bytes = Buffer.from(content)
-      return put(stream, `bytes ${offset}-${offset + bytes.length - 1}/*`, bytes, 'application/octet-stream', change)
-    },
-    end: (content: Uint8Array | string, stream = 'stdout', complete = true): Promise<Answer> => {
-      const bytes = Buffer.from(content)
-      return put(stream, `bytes */${bytes.length}`, { sha256: sha256(bytes), complete }, 'application/json')
-    },
-    finish: () =>
-      sync([
-        {
-          attemptId,
-          phase: 'finished',
-          outcome: { state: 'SUCCEEDED', result: 1 },
-          outcomeSha256: sha256(Buffer.from('x')),
-        },
-      ]),
-  }
-}
 
 const logsOf = async (server: Server, commandId: string, query = ''): Promise<CommandLogs> =>
   (await server.call('GET', `/commands/${commandId}/logs${query}`)).body as CommandLogs

@@ -24,7 +24,7 @@ export const TYPES = {
   },
   RUN_AGENT: {
     payload: (effectMs: number) => ({
-      ...{ engine: 'shell', prompt: `echo begun; sleep ${effectMs / 1000}; echo done` },
+      ...{ engine: 'shell', prompt: `echo begun; sleep ${effectMs / 1000}; echo done; echo kept >/output/kept` },
       resources: { memoryBytes: 64 * 2 ** 20 },
     }),
     afterCrash: 'adopted',
@@ -41,6 +41,8 @@ type Type = keyof typeof TYPES
 export const NOT_HERE = {
   'container.taken': 'Only with a pool, which the agents here do not have: e2e/test/run-agent.test.ts.',
   'container.delivered': 'Only with a pool, which the agents here do not have: e2e/test/run-agent.test.ts.',
+  'files.before-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
+  'files.after-commit': 'Only uploads and artifacts come there: e2e/test/files.test.ts kills the server there.',
 } as const
 
 type Restart = 'at once' | 'after the lease' | 'never' | 'late'
@@ -107,6 +109,8 @@ const AGENT_ROWS: Readonly<Record<Exclude<(typeof AGENT_POINTS)[number], keyof t
   'container.after-commit': 'started',
   'container.started': 'begun',
   'container.exited': 'done',
+  'artifacts.half-stored': 'done',
+  'artifacts.stored': 'done',
   'effect.done': 'done',
   'finish.before-commit': 'done',
   'finish.after-commit': 'finished',
@@ -115,7 +119,9 @@ const AGENT_ROWS: Readonly<Record<Exclude<(typeof AGENT_POINTS)[number], keyof t
 }
 
 /** By hit: a command takes a sync that offers, one that grants, one that reports, and one that finds nothing left. */
-const SERVER_ROWS: Readonly<Record<(typeof SERVER_POINTS)[number], readonly Reached[]>> = {
+const SERVER_ROWS: Readonly<
+  Record<Exclude<(typeof SERVER_POINTS)[number], keyof typeof NOT_HERE>, readonly Reached[]>
+> = {
   'submit.before-commit': ['waiting'],
   'submit.after-commit': ['waiting'],
   'register.before-commit': ['waiting'],
@@ -193,7 +199,7 @@ function agentCrash(point: keyof typeof AGENT_ROWS, both: boolean, type: Type, c
     type,
     column: columnName(column),
   }
-  if (point.startsWith('container') && type !== 'RUN_AGENT') return { ...place, skipped: 'It has no container.' }
+  if (/^(container|artifacts)/.test(point) && type !== 'RUN_AGENT') return { ...place, skipped: 'It has no container.' }
   if (type === 'RUN_AGENT' && column.retries)
     return {
       ...place,

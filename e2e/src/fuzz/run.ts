@@ -69,8 +69,8 @@ export async function fuzz(
     const wrong = faultOf(answer)
     if (wrong !== null) fault(wrong, at)
     if (answer.status < 200 || answer.status >= 300) return false
-    // Events, and logs as text, are no JSON.
-    if (answer.body === '' || /\r\ncontent-type: text\//i.test(answer.head)) return true
+    // Events, logs as text and files are no JSON.
+    if (answer.body === '' || /\r\ncontent-type: (text|application\/octet-stream)/i.test(answer.head)) return true
     const body = parsed(answer.body)
     if (body === undefined) fault(`${answer.status} is not JSON: ${answer.body.slice(0, 200)}`, at)
     else memory.remember(body, agentId)

@@ -134,11 +134,15 @@ function sampleText(schema: Schema, random: Random, memory: Memory, scope: strin
   return candidates.length > 0 ? random.pick(candidates) : 'a'
 }
 
+const FILE_NAMES = ['output/file', 'workspace/..%2f..%2fetc%2fpasswd', '%00', 'a//b', '%F0%9F%98%80']
+
 /** A request for the route that the server could well serve. */
 export function request({ method, url, schema }: Route, random: Random, memory: Memory, scope: string): Request {
-  const path = url.replace(/:(\w+)/g, (_, name: string) =>
-    encodeURIComponent(name === 'agentId' ? scope : String(random.pick([...memory.of(name, ''), 'nobody-knows']))),
-  )
+  const path = url
+    .replace(/:(\w+)/g, (_, name: string) =>
+      encodeURIComponent(name === 'agentId' ? scope : String(random.pick([...memory.of(name, ''), 'nobody-knows']))),
+    )
+    .replace(/\*$/, () => random.pick(FILE_NAMES))
   const query =
     schema.querystring === undefined ? {} : (sample(schema.querystring, random, memory, scope) as Record<string, Json>)
   // Nobody waits longer for nothing, and a fuzz least of all.

@@ -7,7 +7,7 @@ const DEADLINE_MS = 60_000
 type Parameters = {
   ids?: Record<string, string>
   query?: string
-  body?: object
+  body?: object | string
   headers?: Record<string, string>
 }
 type Fields = Record<string, string | number>
@@ -27,17 +27,22 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     ) => {
       visited.push(name)
       const [method = '', url = ''] = name.split(' ')
-      const path = url.replace(/:(\w+)/g, (_, id: string) => ids[id] as string)
+      const path = url.replace(/:(\w+)|\*/g, (_, id: string = '*') => ids[id] as string)
+      const isText = typeof body === 'string'
       const response = await fetch(`http://127.0.0.1:${port}${path}${query}`, {
         method,
         signal: AbortSignal.timeout(DEADLINE_MS),
-        headers: { ...headers, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        headers: {
+          ...headers,
+          ...(body === undefined ? {} : { 'Content-Type': isText ? 'application/octet-stream' : 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: isText ? body : JSON.stringify(body) }),
       })
       const text = await response.text()
       if (response.status !== expected)
         faults.push(`${name} answered a right request with ${response.status}: ${text.slice(0, 300)}`)
-      const answer = text === '' ? {} : (JSON.parse(text) as Fields)
+      const isJson = response.headers.get('content-type')?.startsWith('application/json') ?? false
+      const answer = isJson ? (JSON.parse(text) as Fields) : {}
       remember(answer)
       return answer
     }
@@ -80,6 +85,22 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       query: `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`,
       headers: { 'Content-Range': 'bytes */0' },
       body: { sha256: '0'.repeat(64), complete: true },
+    })
+    const { sha256 } = await visit('POST /uploads', 201, { body: `of tour ${count}` })
+    const uploaded = { ids: { sha256: String(sha256), attemptId: `${commandId}.1` } }
+    await visit('GET /uploads/:sha256', 200, uploaded)
+    await visit('GET /blobs/:sha256', 200, uploaded)
+    await visit('GET /commands/:commandId/artifacts', 200, offered)
+    const uploader = `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`
+    await visit('PUT /attempts/:attemptId/artifacts', 409, { ...uploaded, query: uploader, body: { artifacts: [] } })
+    await visit('PUT /attempts/:attemptId/blobs/:sha256', 409, {
+      ...uploaded,
+      query: uploader,
+      headers: { 'Content-Range': 'bytes 0-0/1' },
+      body: 'x',
+    })
+    await visit('GET /commands/:commandId/artifacts/*', 404, {
+      ids: { commandId: String(commandId), '*': 'output/none' },
     })
     await visit('POST /commands/:commandId/cancel', 200, offered)
     await visit('DELETE /commands/:commandId', 200, offered)

@@ -36,9 +36,10 @@ t.test('the Postman collection requests every route, and no other but where an e
       const parts = url.slice(1).split('/')
       return (
         routeMethod === method &&
-        parts.length === path.length &&
+        (parts.length === path.length || (parts.at(-1) === '*' && path.length >= parts.length)) &&
         parts.every(
-          (part, index) => part === path[index] || (part.startsWith(':') && /^\{\{.+\}\}$/.test(path[index] ?? '')),
+          (part, index) =>
+            part === '*' || part === path[index] || (part.startsWith(':') && /^\{\{.+\}\}$/.test(path[index] ?? '')),
         )
       )
     })

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { ARTIFACT_PATTERNS_MAX, type Artifact, Sha256 } from '../artifact.ts'
 import { ENGINES, type EngineName } from '../engines/index.ts'
 import type { JsonValue } from '../json.ts'
 
@@ -8,12 +9,13 @@ export const RUN_AGENT_PROMPT_CHARACTERS_MAX = 262_144
 /** Of each of stdout and stderr: what is longer keeps the first and the last half of so much. */
 export const STREAM_BYTES_MAX = 65_536
 
-/** `path` is relative to /workspace, with `/` between its parts. Exactly one of the two contents. */
+/** `path` is relative to /workspace, with `/` between its parts. Exactly one of the three contents; `upload` is a SHA-256. */
 const RunAgentFile = Type.Object(
   {
     path: Type.String({ minLength: 1, maxLength: 512 }),
     content: Type.Optional(Type.String()),
     contentBase64: Type.Optional(Type.String()),
+    upload: Type.Optional(Sha256),
     mode: Type.Optional(Type.Unsafe<'0644' | '0755'>({ type: 'string', enum: ['0644', '0755'] })),
   },
   { additionalProperties: false },
@@ -52,6 +54,9 @@ export const RunAgentSubmission = Type.Object(
       }),
     ),
     files: Type.Optional(Type.Array(RunAgentFile, { maxItems: RUN_AGENT_FILES_MAX })),
+    artifacts: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 512 }), { maxItems: ARTIFACT_PATTERNS_MAX, uniqueItems: true }),
+    ),
     idleTimeoutMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 86_400_000 })),
     resources: Type.Optional(Type.Partial(Resources, { additionalProperties: false })),
     dryRun: Type.Optional(Type.Boolean({ description: 'Nothing runs; the result is what would' })),
@@ -91,6 +96,8 @@ export type RunAgentPayload = {
   image?: string
   env?: Record<string, string>
   files?: RunAgentFile[]
+  /** Patterns of what is kept in the end; relative ones are below /workspace. */
+  artifacts?: string[]
   idleTimeoutMs?: number
   resources?: Partial<Resources>
   hooks?: Partial<Record<HookName, Hook>>
@@ -130,9 +137,27 @@ export type RunAgentResult = {
   stderr: CapturedText
   outputFrom: 'stream' | 'log' | 'none'
   tookMs: number | null
+  /** What it has left, as far as it matched `artifacts`; they follow in their own time. */
+  artifacts: Artifact[]
+  /** What matched and is not among them: how many, and the first of them. Absent where there is none. */
+  artifactsSkipped?: { count: number; files: { name: string; reason: ArtifactSkipReason }[] }
+  /** Why nobody could look for more; absent where somebody has. */
+  artifactsMissing?: ArtifactsMissing
   /** Those that ran, in their order; null where the command has hooks and nobody could say. Absent where it has none. */
   hooks?: HookEnd[] | null
 }
+
+/**
+ * `tooLarge`, `tooMany`, `tooMuch` of all together; `notAFile`: a link, or whatever else is no file; `badName`: not
+ * UTF-8, too long, or with a part that is `.` or `..`; `duplicate`: the name came twice; `cut`: its end is missing.
+ */
+export type ArtifactSkipReason = 'tooLarge' | 'tooMany' | 'tooMuch' | 'notAFile' | 'badName' | 'duplicate' | 'cut'
+
+/**
+ * `notPacked`: the container ended before it could; `noTar`: the image has no tar or find; `noSpace`: the agent's disk is
+ * full; `unreadable`: nobody knows.
+ */
+export type ArtifactsMissing = 'notPacked' | 'noTar' | 'noSpace' | 'unreadable'
 
 /** `exitCode` is null where the hook was ended because it took longer than its `timeoutMs`. */
 export type HookEnd = { hook: HookName; exitCode: number | null }
@@ -149,7 +174,10 @@ export type RunAgentPlan = {
   /** What the container begins with. */
   script: string
   prompt: string
-  files: { path: string; mode: string; bytes: number }[]
+  /** `bytes` is null for what is uploaded: the agent does not fetch it. */
+  files: { path: string; mode: string; bytes: number | null; upload?: string }[]
+  /** Patterns of what would be kept. */
+  artifacts: string[]
   /** Every name that engine and hooks find in their environment. */
   env: string[]
   hooks: Partial<Record<HookName, Hook>>

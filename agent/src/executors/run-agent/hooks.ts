@@ -1,6 +1,6 @@
 /**
- * The shell that runs hooks around an engine, and what it says in the end. It is the parent of both, forwards SIGTERM, and
- * ends with the engine's exit code where that is not 0. Needs `sleep` of the image; with `setsid` what a late hook has
+ * The shell that runs hooks around an engine, and what it says in the end. It is the parent of both, forwards SIGTERM,
+ * ends everything else at SIGUSR2, and ends with the engine's exit code where that is not 0. Needs `sleep` of the image; with `setsid` what a late hook has
  * begun ends with it. Pure.
  */
 import { HOOK_NAMES, type HookEnd, type HookName } from '@agent-executor/protocol'
@@ -11,16 +11,21 @@ export const STOPPED_EXIT_CODE = 143
 
 /** `hooks` is the folder that they are in. */
 export const supervisor = (hooks: string): string[] => [
-  'engine= failed= stopped= late= woken= ended= child= target=',
+  'engine= failed= stopped= late= woken= hurry= ended= child= target=',
   'JOB_EXIT_CODE= JOB_REASON= JOB_HOOK=; export JOB_EXIT_CODE JOB_REASON JOB_HOOK',
   'apart=; if command -v setsid >/dev/null 2>&1; then apart=setsid; fi',
   'forward() { if [ -n "$stopped" ] && [ -n "$child" ]; then kill -s TERM -- "$target" 2>/dev/null; fi; }',
   `trap 'stopped=1 woken=1; forward' TERM`,
   `trap 'late=1 woken=1' USR1`,
-  // A signal ends the first `wait`, and the child may go on; 127 is that of a child that has been waited for.
+  // The grace is over: everything but this shell and its parent ends, and what is there is packed.
+  `trap 'stopped=1 woken=1 hurry=1; end_others' USR2`,
+  // Under the init of a container, and nowhere else.
+  'end_others() { if [ "$PPID" = 1 ]; then kill -s KILL -- -1 2>/dev/null; fi; }',
+  // A signal ends the first `wait`, and the child may go on; 127 is that of a child that has been waited for. What a shell
+  // says of a signal that ended a child is not the engine's.
   'await() {',
-  '  wait "$child"; code=$?',
-  '  while [ -n "$woken" ]; do woken=; wait "$child"; again=$?; if [ $again != 127 ]; then code=$again; fi; done',
+  '  wait "$child" 2>/dev/null; code=$?',
+  '  while [ -n "$woken" ]; do woken=; wait "$child" 2>/dev/null; again=$?; if [ $again != 127 ]; then code=$again; fi; done',
   '  child=',
   '}',
   'why() {',
@@ -33,6 +38,7 @@ export const supervisor = (hooks: string): string[] => [
   '  sleep "$1"; kill -s USR1 $$; kill -s TERM -- "$target"; sleep 2; kill -s KILL -- "$target"',
   '}',
   'hook() {',
+  '  if [ -n "$hurry" ]; then return 0; fi',
   '  JOB_HOOK=$1 late= woken=',
   // On a line of their own, whatever was written before.
   `  printf '\\nagent-executor: hook %s\\n' "$1"; printf '\\nagent-executor: hook %s\\n' "$1" >&2`,

@@ -1,5 +1,6 @@
 /** What goes into a container before its start, and the command that it begins with. Pure. */
 import {
+  ARTIFACT_PATTERNS_DEFAULT,
   engineNamed,
   HOOK_NAMES,
   type Hook,
@@ -9,9 +10,10 @@ import {
   type RunAgentPayload,
 } from '@agent-executor/protocol'
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
-import { type TarEntry, tarOf } from '../../docker/tar.ts'
+import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
+import { NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
 
 /** Empty until the prompt begins. */
 export const ONCE = `${INPUT}/once`
@@ -22,8 +24,8 @@ export const NOT_BEGUN_EXIT_CODE = 125
 
 /**
  * The last guard against a second run. A start that Docker was asked for by a process that died may be carried out at any
- * later time, also after another start has come to its end; then `once` is not empty any more. It is the one file of
- * the input that the sandbox can write. Everything but `cp` is the shell's own.
+ * later time, also after another start has come to its end; then `once` is not empty any more. It is one of the
+ * three files of the input that the sandbox can write. Everything but `cp` is the shell's own.
  */
 export const GUARD = [
   `if [ -s ${ONCE} ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
@@ -33,18 +35,23 @@ const FILES = [`if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPAC
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
-type Script = Pick<RunAgentPayload, 'engine' | 'hooks'>
+type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts'>
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
 export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
 
 /** What comes behind the guard, with its input in this folder. */
-export function engineScript({ engine, hooks = {} }: Script, folder: string): string {
+export function engineScript(
+  { engine, hooks = {}, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] }: Script,
+  folder: string,
+): string {
   const command = commandOf(engine, folder)
-  const names = HOOK_NAMES.filter((name) => hooks[name] !== undefined)
+  const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
+  // Nobody has to be there after the engine.
+  const isAlone = !hasHooks && artifacts.length === 0
   return [
     `if [ -f ${folder}/env ]; then . ${folder}/env; fi`,
-    ...(names.length === 0 ? [`exec ${command}`] : supervised(command, hooks, folder)),
+    ...(isAlone ? [`exec ${command}`] : supervised(command, hooks, artifacts, folder)),
   ].join('\n')
 }
 
@@ -57,15 +64,17 @@ const commandOf = (engine: string, folder: string): string => {
   return argv.map((part) => quoted(part === PROMPT_FILE ? `${folder}/prompt` : part)).join(' ')
 }
 
-function supervised(command: string, hooks: Hooks, folder: string): string[] {
+function supervised(command: string, hooks: Hooks, artifacts: readonly string[], folder: string): string[] {
   const run = (name: HookName): string => {
     const { timeoutMs } = hooks[name] as Hook
     return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
   }
   const when = (name: HookName, condition: string): string[] =>
     hooks[name] === undefined ? [] : [`if ${condition}; then why; ${run(name)}; fi`]
+  const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
   return [
     ...supervisor(`${folder}/hooks`),
+    ...PACK,
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
     `  ${command} </dev/null &`,
@@ -76,7 +85,9 @@ function supervised(command: string, hooks: Hooks, folder: string): string[] {
     ...when('post', '[ "$engine" = 0 ] && [ -z "$stopped" ]'),
     ...when('onFailure', '[ "$engine" != 0 ] || [ -n "$failed$stopped" ]'),
     ...when('always', 'true'),
-    `printf '\\nagent-executor: ended%s\\n' "$ended" >&2`,
+    ...packing(artifacts),
+    // After whatever the engine has left running is gone, which could write after it.
+    ...(hasHooks ? [`printf '\\nagent-executor: ended%s\\n' "$ended" >&2`] : []),
     'if [ -n "$engine" ] && [ "$engine" != 0 ]; then exit "$engine"; fi',
     `if [ -n "$failed" ]; then exit ${HOOK_FAILED_EXIT_CODE}; fi`,
     `if [ -n "$stopped" ]; then exit ${STOPPED_EXIT_CODE}; fi`,
@@ -94,8 +105,16 @@ export type Input = {
   env: string | null
 }
 
-/** What the sandbox may write in the volume. Without a time: whoever writes there leaves one. */
-const WRITABLE: readonly TarEntry[] = [{ path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) }]
+/**
+ * What the sandbox may write in the volume: files that are there already, where nobody can make others. Without a time:
+ * whoever writes there leaves one.
+ */
+const WRITABLE: readonly TarEntry[] = [
+  { path: 'once', mode: 0o600, uid: UID, content: Buffer.alloc(0) },
+  { path: PACKED_FOLDER, mode: 0o755, uid: ROOT, content: null },
+  { path: PACKED_FILE, mode: 0o600, uid: UID, content: Buffer.alloc(0) },
+  { path: NOTES_FILE, mode: 0o600, uid: UID, content: Buffer.alloc(0) },
+]
 
 /** What a container of the pool has in its volume. */
 export const poolTar = (): Buffer => tarOf(WRITABLE)
@@ -121,6 +140,22 @@ export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): 
 
 export const contentOf = ({ content, contentBase64 = '' }: RunAgentFile): Buffer =>
   content === undefined ? Buffer.from(contentBase64, 'base64') : Buffer.from(content)
+
+/** Of a file that comes as it is read. */
+export type UploadedFile = { path: string; mode?: '0644' | '0755'; bytes: number; content: () => AsyncIterable<Buffer> }
+
+/** Beside what `inputTar` has put there. */
+export function uploadsTar(files: readonly UploadedFile[]): AsyncGenerator<Buffer> {
+  const folders = new Set(files.flatMap(({ path }) => foldersOf(`files/${path}`)))
+  return tarStream(
+    [...folders].map((path): TarEntry => ({ path, mode: 0o755, uid: ROOT, content: null })),
+    files.map(
+      ({ path, mode = '0644', bytes, content }): TarFile => ({
+        ...{ path: `files/${path}`, mode: Number.parseInt(mode, 8), uid: ROOT, bytes, content },
+      }),
+    ),
+  )
+}
 
 export const foldersOf = (path: string): string[] => {
   const parts = path.split('/').slice(0, -1)

@@ -1,5 +1,10 @@
 /** What an attempt would run, to the letter, for a command that asks for nothing more. Pure. */
-import type { JsonValue, RunAgentPayload, RunAgentPlan } from '@agent-executor/protocol'
+import {
+  ARTIFACT_PATTERNS_DEFAULT,
+  type JsonValue,
+  type RunAgentPayload,
+  type RunAgentPlan,
+} from '@agent-executor/protocol'
 import type { createOptions } from '../../docker/create-options.ts'
 import { entryScript } from './input.ts'
 
@@ -18,11 +23,12 @@ export function planOf(
     script: entryScript(payload),
     // With [secret] for every secret.
     prompt: payload.prompt,
-    files: (payload.files ?? []).map(({ path, content, contentBase64 = '', mode = '0644' }) => ({
-      path,
-      mode,
-      bytes: Buffer.byteLength(content ?? contentBase64, content === undefined ? 'base64' : 'utf8'),
-    })),
+    files: (payload.files ?? []).map(({ path, content, contentBase64 = '', upload, mode = '0644' }) =>
+      upload === undefined
+        ? { path, mode, bytes: Buffer.byteLength(content ?? contentBase64, content === undefined ? 'base64' : 'utf8') }
+        : { path, mode, bytes: null, upload },
+    ),
+    artifacts: [...(payload.artifacts ?? ARTIFACT_PATTERNS_DEFAULT)],
     env: [...new Set([...ofContainer, ...env])],
     hooks: payload.hooks ?? {},
   }

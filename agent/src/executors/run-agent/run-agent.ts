@@ -8,9 +8,11 @@
  *
  * Once the container's id is logged, nothing is concluded from silence: as long as Docker does not answer, it is asked.
  */
+import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import {
+  ARTIFACT_PATTERNS_DEFAULT,
   attemptId,
   ENGINES,
   type FailureCode,
@@ -24,6 +26,9 @@ import type { CrashPoint } from '../../crash-points.ts'
 import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
+import { ArchiveBroken, type Collector } from '../../files/collect.ts'
+import type { Inputs } from '../../files/inputs.ts'
+import type { Left } from '../../files/spools.ts'
 import type { Reading, Resumption, Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
@@ -32,8 +37,9 @@ import { createCapture } from './capture.ts'
 import { classify, type End, type Failed } from './classify.ts'
 import { environment, environmentFile } from './environment.ts'
 import { endedFrom } from './hooks.ts'
-import { entrypoint, type Input, inputTar, ONCE } from './input.ts'
+import { entrypoint, type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './input.ts'
 import { type Output, readOutput } from './output.ts'
+import { PACKED_FOLDER } from './pack.ts'
 import { planOf } from './plan.ts'
 import type { Pool } from './pool.ts'
 import { inputBytes, PROGRAM_INPUT_BYTES_MAX, program } from './program.ts'
@@ -43,6 +49,9 @@ export type RunAgentOptions = {
   docker: Docker
   /** Where the log of an attempt is kept until it is uploaded. */
   spools: { take: (attemptId: string) => Promise<Spool> }
+  /** What commands have uploaded, and what attempts leave. */
+  inputs: Pick<Inputs, 'fetch' | 'content' | 'remove'>
+  artifacts: Collector
   /** Taken out of all output. */
   secrets: readonly string[]
   agentId: string
@@ -72,6 +81,8 @@ const WAIT_MS = 10_000
 const LAST_BYTE_TO_EXIT_MS = 2000
 /** Where the cause does not say. */
 const GRACE_MS = 5000
+/** From the end of the grace, for the container to pack what it leaves. */
+const PACK_MS = 10_000
 const KILL_AGAIN_MS = 1000
 const OUTPUT_END_MS = 10_000
 const LOG_IDLE_MS = 30_000
@@ -82,6 +93,7 @@ const SPOOL_END_MS = 5000
 const LOG_READS_MAX = 5
 /** A container of the pool that ends so often before its prompt begins is no accident. */
 const RESTARTS_MAX = 3
+const ARCHIVE_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
   const { docker, agentId, warn, image, runtime, slots = 1 } = options
@@ -133,7 +145,13 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
 /** For an attempt that is stopped before anything ran; the cause of the stop decides what it means. */
 const NOT_BEGUN = failed({ code: 'CANCELLED', message: 'Stopped before anything ran.' })
 
-type Stopping = { for: NonNullable<End['stoppedFor']>; killAtMs: number; sent: 'SIGTERM' | 'SIGKILL' | null }
+type Stopping = {
+  for: NonNullable<End['stoppedFor']>
+  /** When the grace is over, and when the container has to be. */
+  packAtMs: number
+  killAtMs: number
+  sent: 'SIGTERM' | 'SIGUSR2' | 'SIGKILL' | null
+}
 
 function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal, log: ContainerLog) {
   const { docker, agentId, crashPoint } = options
@@ -145,7 +163,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 
   const input: Input = {
     prompt: payload.secrets?.prompt ?? payload.prompt,
-    files: payload.files ?? [],
+    files: (payload.files ?? []).filter(({ upload }) => upload === undefined),
     hooks: payload.hooks ?? {},
     env: environmentFile(environment(payload, work)),
   }
@@ -175,6 +193,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   /** Of one of the pool: when this life gave it its program, by the wall clock, and how often it had to start it anew. */
   let deliveredAtMs: number | null = null
   let restarts = 0
+  let archiveReads = 0
 
   const causeOfStop = (): StopCause | null => (signal.aborted ? (signal.reason as StopCause) : null)
   const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
@@ -195,6 +214,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       whole?.stop()
       pulse?.stop()
       relay?.output.stop()
+      await options.inputs.remove(owner.attemptId)
     }
   }
 
@@ -273,6 +293,8 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
     const prepared = prepare(options, work)
     if ('code' in prepared) return failed(prepared)
+    const files = await fetched()
+    if (!('files' in files)) return files.failed === null ? null : failed(files.failed)
     try {
       await docker.create(prepared.made)
     } catch (error) {
@@ -285,12 +307,38 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     return null
   }
 
+  /** What the command has uploaded, on this disk; `failed` null: asked to stop meanwhile. */
+  const fetched = async (): Promise<{ files: UploadedFile[] } | { failed: Failed | null }> => {
+    const uploads = (payload.files ?? []).flatMap(({ upload, ...file }) =>
+      upload === undefined ? [] : [{ ...file, upload }],
+    )
+    if (uploads.length === 0) return { files: [] }
+    const { inputs } = options
+    const sha256s = uploads.map(({ upload }) => upload)
+    const got = await inputs.fetch(owner.attemptId, sha256s, signal)
+    if (got.type === 'stopped') return { failed: null }
+    if (got.type === 'failed') return { failed: { code: 'FILES_UNAVAILABLE', message: got.message } }
+    const files = uploads.map(({ upload, ...file }) => ({
+      ...{ ...file, bytes: got.bytes[upload] ?? 0, content: () => inputs.content(owner.attemptId, upload) },
+    }))
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+    const { workspaceBytes } = resourcesOf(options, payload)
+    if (bytes <= workspaceBytes) return { files }
+    const message = `The uploads have ${bytes} bytes, the workspace ${workspaceBytes}.`
+    return { failed: { code: 'RESOURCES_REFUSED', message } }
+  }
+
   const start = async (seen: Seen): Promise<Ending | null> => {
     const stray = strayMounts(seen.mounts)
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
+    // As a rule they were fetched before it was made.
+    const got = await fetched()
+    if (!('files' in got))
+      return got.failed === null ? null : notStarted(seen, got.failed.message, startAsked, got.failed.code)
     try {
       await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
+      if (got.files.length > 0) await docker.put(seen.id, INPUT, Readable.from(uploadsTar(got.files)))
     } catch (error) {
       if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
       throw error
@@ -403,8 +451,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     return NOT_BEGUN
   }
 
-  const notStarted = async (seen: Seen, message: string, askedBefore: boolean): Promise<Ending> => {
-    if (!askedBefore) return failed({ code: 'CONTAINER_START_FAILED', message })
+  const notStarted = async (
+    seen: Seen,
+    message: string,
+    askedBefore: boolean,
+    code: FailureCode = 'CONTAINER_START_FAILED',
+  ): Promise<Ending> => {
+    if (!askedBefore) return failed({ code, message })
     await docker.remove(seen.id)
     return failed({ code: 'INTERRUPTED', message: `${message} An earlier start may have come between.` })
   }
@@ -447,18 +500,19 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const waitMs = (): number => {
     const mostMs = overSinceMs === null ? WAIT_MS : LAST_BYTE_TO_EXIT_MS + 100
     if (stopping === null) return Math.min(mostMs, Math.ceil(idleLeftMs()))
-    return stopping.sent === 'SIGKILL' ? KILL_AGAIN_MS : Math.ceil(stopping.killAtMs - performance.now())
+    if (stopping.sent === 'SIGKILL') return KILL_AGAIN_MS
+    const nextMs = stopping.sent === 'SIGUSR2' ? stopping.killAtMs : stopping.packAtMs
+    return Math.ceil(nextMs - performance.now())
   }
 
   const stopIfDue = async (id: string): Promise<void> => {
     const nowMs = performance.now()
     const cause = causeOfStop()
-    if (stopping === null && cause !== null)
-      stopping = { for: cause.type, killAtMs: nowMs + graceMsOf(cause), sent: null }
-    if (stopping === null && idleLeftMs() <= 0) stopping = { for: 'idle', killAtMs: nowMs + GRACE_MS, sent: null }
+    if (stopping === null && cause !== null) stopping = stoppingFrom(nowMs, cause.type, graceMsOf(cause))
+    if (stopping === null && idleLeftMs() <= 0) stopping = stoppingFrom(nowMs, 'idle', GRACE_MS)
     if (stopping === null) return
-    const due = nowMs >= stopping.killAtMs ? 'SIGKILL' : 'SIGTERM'
-    if (stopping.sent === 'SIGTERM' && due === 'SIGTERM') return
+    const due = nowMs >= stopping.killAtMs ? 'SIGKILL' : nowMs >= stopping.packAtMs ? 'SIGUSR2' : 'SIGTERM'
+    if (stopping.sent === due && due !== 'SIGKILL') return
     if (await docker.kill(id, due)) stopping.sent = due
   }
 
@@ -479,7 +533,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     })
     const { exitCode, oomKilled } = seen
     const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
-    const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read)
+    const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read, await leftIn(seen.id))
     if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
     return failure === null ? { ok: true, result } : withResult(failure, result)
   }
@@ -496,8 +550,26 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     const result = resultOf(
       { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' },
       { output: whole, from: whole === null ? 'none' : 'stream' },
+      options.artifacts.collected(owner.attemptId) ?? { ...NOTHING_LEFT, missing: 'unreadable' },
     )
     return withResult(failure, result)
+  }
+
+  /** What it has packed; read once, whoever began. */
+  const leftIn = async (id: string): Promise<Left> => {
+    const { artifacts } = options
+    const patterns = payload.artifacts ?? ARTIFACT_PATTERNS_DEFAULT
+    const before = artifacts.collected(owner.attemptId)
+    if (before !== null) return before
+    if (patterns.length === 0) return NOTHING_LEFT
+    if (archiveReads++ >= ARCHIVE_READS_MAX) return { ...NOTHING_LEFT, missing: 'unreadable' }
+    try {
+      return await artifacts.collect(owner.attemptId, await docker.archive(id, `${INPUT}/${PACKED_FOLDER}`), patterns)
+    } catch (error) {
+      // Of a container that an agent of before has made.
+      if (error instanceof DockerRefused) return { ...NOTHING_LEFT, missing: 'unreadable' }
+      throw error instanceof ArchiveBroken ? new DockerUnavailable(`archive: ${error.message}`) : error
+    }
   }
 
   type Read = { output: Output | null; from: RunAgentResult['outputFrom'] }
@@ -539,6 +611,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const resultOf = (
     end: { exitCode: number | null; oomKilled: boolean; tookMs: number | null; reason: RunAgentReason },
     { output, from }: Read,
+    { artifacts, skipped, missing }: Left,
   ): RunAgentResult => ({
     engine: payload.engine,
     image,
@@ -549,6 +622,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     stderr: (output?.stderr ?? nothing).text(),
     outputFrom: from,
     tookMs: end.tookMs,
+    artifacts: artifacts.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
+    ...(skipped.count === 0 ? {} : { artifactsSkipped: skipped }),
+    ...(missing === null ? {} : { artifactsMissing: missing }),
     ...(payload.hooks === undefined ? {} : { hooks: null }),
   })
 
@@ -558,6 +634,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
 /** Whether it asks for what the containers of the pool were made with, and brings no more than they can be given. */
 const fitsPool = (options: RunAgentOptions, payload: RunAgentPayload, input: Input): boolean =>
   (payload.image ?? options.image) === options.image &&
+  (payload.files ?? []).every(({ upload }) => upload === undefined) &&
   isDeepStrictEqual(resourcesOf(options, payload), options.defaults) &&
   inputBytes(input) <= PROGRAM_INPUT_BYTES_MAX
 
@@ -605,8 +682,16 @@ async function dryRun(options: RunAgentOptions, work: Work<RunAgentPayload>, sig
 }
 
 const nothing = createCapture(2)
+const NOTHING_LEFT: Left = { artifacts: [], skipped: { count: 0, files: [] }, missing: null }
 
 const withResult = (failure: Failed, result: RunAgentResult): Ending => Object.assign(failed(failure), { result })
+
+/** Without a grace there is no time to pack either. */
+const stoppingFrom = (nowMs: number, cause: Stopping['for'], graceMs: number): Stopping => {
+  const packAtMs = nowMs + graceMs
+  const isAtOnce = cause === 'fence' || cause === 'drop'
+  return { for: cause, packAtMs, killAtMs: isAtOnce ? nowMs : packAtMs + PACK_MS, sent: null }
+}
 
 /** Whoever else may begin when the lease is over does not wait for a grace. */
 const graceMsOf = (cause: StopCause): number => {

@@ -71,9 +71,11 @@ t.test('a variable is there by its name, a secret in the place of its mask, too 
   )
 })
 
-t.test('the script of a command without hooks is the engine itself', async (t) => {
-  t.match(entryScript(payload), /\nexec '\/bin\/sh' '\/input\/prompt'$/)
-  t.notMatch(entryScript(payload), 'trap')
+t.test('the script of a command without hooks and artifacts is the engine itself', async (t) => {
+  const alone = { ...payload, artifacts: [] }
+  t.match(entryScript(alone), /\nexec '\/bin\/sh' '\/input\/prompt'$/)
+  t.notMatch(entryScript(alone), 'trap')
+  t.match(entryScript(payload), 'trap')
 })
 
 t.test('the last words are read only where they are whole', async (t) => {

@@ -110,7 +110,8 @@ t.test('stopped, the engine ends and the last hooks run as long as the grace las
   await until('it runs', async () => (await late.containers())[0]?.State === 'running')
   await new Promise((resolve) => setTimeout(resolve, 1000))
   stuck.stop({ type: 'cancel', reason: 'enough', graceMs: 300 })
-  t.match(await stuck.outcome, { state: 'CANCELLED', result: { hooks: null, exitCode: 137 } }, 'no hook outlives it')
+  const hooks = [{ hook: 'pre' }, { hook: 'post' }, { hook: 'always', exitCode: 137 }]
+  t.match(await stuck.outcome, { state: 'CANCELLED', result: { hooks } }, 'no hook outlives it')
 })
 
 t.test('a second start runs no hook either', needsDocker, async (t) => {

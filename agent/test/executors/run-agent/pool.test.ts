@@ -8,8 +8,8 @@ import { cuttableDocker, dockerode, IMAGE, needsDocker } from '../../docker/fixt
 import { agentWithDocker, DEFAULTS, logsOf, resultOf, until } from './fixtures/attempts.ts'
 
 const RESOLVED_FROM = { profile: 'p', profiles: [{ name: 'p', version: 1 }], templates: [], promptVars: {} }
-const WARM = ['container.taken', 'container.delivered', 'container.exited']
-const COLD = ['container.created', 'container.started', 'container.exited']
+const WARM = ['container.taken', 'container.delivered', 'container.exited', 'artifacts.stored']
+const COLD = ['container.created', 'container.started', 'container.exited', 'artifacts.stored']
 
 t.test('what comes out is the same, warm and cold', needsDocker, async (t) => {
   const token = `it's "xyzzy42 $secret"\n\`with\` \\lines`

@@ -21,6 +21,8 @@ const input = (change: Change) => ({ prompt: 'true', files: [], hooks: {}, env: 
 const payload = (change: Change): RunAgentPayload => ({
   engine: 'shell',
   prompt: '',
+  // Here is no container whose folders could be packed.
+  artifacts: [],
   ...(change.hooks === undefined ? {} : { hooks: change.hooks }),
 })
 

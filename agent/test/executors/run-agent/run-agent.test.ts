@@ -21,9 +21,10 @@ t.test('the prompt is a script, and the result is what it wrote', needsDocker, a
     stdout: { text: 'out\nno newline', bytes: 14, truncated: false },
     stderr: { text: 'err\n', bytes: 4, truncated: false },
     outputFrom: 'stream',
+    artifacts: [],
   })
   t.type(tookMs, 'number')
-  t.same(agent.points, ['container.created', 'container.started', 'container.exited'])
+  t.same(agent.points, ['container.created', 'container.started', 'container.exited', 'artifacts.stored'])
   t.equal((await agent.container().inspect()).State.Status, 'exited', 'kept until the server has acknowledged')
 })
 

@@ -17,10 +17,11 @@ import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { type Command, newestAttempt } from '../../lifecycle/command.ts'
+import { uploadsOf } from '../../lifecycle/files.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { commandOf, type ProfileRun, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
-import type { IdempotencyKey, ListQuery } from '../../store/store.ts'
+import type { IdempotencyKey, ListQuery, Submitted } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
@@ -99,6 +100,11 @@ export function commandRoutes(app: App, context: Context): void {
     return commandOf(submission, newId(), now, run, limits)
   }
 
+  const submit = async (submission: Submission, now: number, key: IdempotencyKey | null): Promise<Submitted> => {
+    const command = await commandFor(submission, now)
+    return store.submit(command, key, uploadsOf(command))
+  }
+
   app.post(
     '/commands',
     {
@@ -116,12 +122,13 @@ export function commandRoutes(app: App, context: Context): void {
       const replay = mayDiffer && key !== null ? await store.replay(key) : undefined
       if (problems.length > 0 && replay === undefined)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
-      const submitted = replay ?? (await store.submit(await commandFor(request.body, now), key))
+      const submitted = replay ?? (await submit(request.body, now, key))
       if (submitted.outcome === 'conflict')
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
         })
       if (submitted.outcome === 'full') throw queueFull()
+      if (submitted.outcome === 'uploadsMissing') throw uploadsMissing(request.body, submitted.missing)
       const { commandId, type } = submitted.command
       const replayed = submitted.outcome === 'replayed'
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -258,6 +265,16 @@ export function commandRoutes(app: App, context: Context): void {
       return reply.status(final ? 200 : 202).send(record)
     },
   )
+}
+
+const uploadsMissing = ({ payload }: Submission, missing: readonly string[]): ApiError => {
+  const { files = [] } = payload as RunAgentSubmission
+  const details = files.flatMap(({ upload = '' }, index) =>
+    missing.includes(upload)
+      ? [{ path: `/payload/files/${index}/upload`, message: 'is not there: upload it first, or again' }]
+      : [],
+  )
+  return new ApiError('UPLOAD_MISSING', `${details[0]?.path} ${details[0]?.message}`, { details })
 }
 
 /** The payload where it names a profile, else null. */
