@@ -47,7 +47,8 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       return answer
     }
     const submit = (agentId: string) =>
-      visit('POST /commands', 201, { body: { type: 'DELAY', payload: { ms: 1 }, agentId } })
+      // Before whatever attacks have left for anybody.
+      visit('POST /commands', 201, { body: { type: 'DELAY', payload: { ms: 1 }, agentId, priority: 100 } })
 
     for (const name of ['GET /livez', 'GET /readyz', 'GET /health', 'POST /recovery/end']) await visit(name, 200)
 
@@ -57,17 +58,16 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       body: {
         ...{ agentId: 'tourist', journalId: 'journal-of-tourist', nonce: `nonce-${count}`.padEnd(8, '-') },
         ...{ previousNonces: [], previousIncarnation: incarnation, logSeq: 0, protocol: { min: 1, max: 1 } },
-        ...{ version: 'fuzz', types: ['DELAY'], labels: [], slots: { DELAY: 1000 } },
+        ...{ version: 'fuzz', types: ['DELAY'], labels: [], slots: { DELAY: 1 } },
       },
     })
     incarnation = Number(registration.incarnation)
     const { epoch } = registration
     const { commandId } = await submit('tourist')
     const idle = { seq: 1, revSeen: 0, logSeq: 0, mode: 'ready', held: [] }
-    // For whatever attacks have left for the tourist, too.
     await visit('POST /agents/:agentId/sync', 200, {
       ...tourist,
-      body: { ...idle, incarnation, epoch, want: { DELAY: 1000 } },
+      body: { ...idle, incarnation, epoch, want: { DELAY: 1 } },
     })
     await visit('POST /agents/:agentId/heartbeat', 200, { ...tourist, body: { incarnation, epoch } })
     await visit('GET /agents/:agentId/wait', 204, { ...tourist, query: '?rev=0&timeoutMs=0' })
