@@ -3,6 +3,8 @@ import { type Static, Type } from 'typebox'
 import { ARTIFACTS_MAX, Artifact, Sha256 } from './artifact.ts'
 import { Id, oneOf } from './command.ts'
 
+/** Of the list of an attempt, which as JSON takes many times as much memory: names have to fit. */
+export const ARTIFACT_LIST_BYTES_MAX = 1_048_576
 /** Of one part of a file that an agent uploads. */
 export const BLOB_PART_BYTES_MAX = 4_194_304
 

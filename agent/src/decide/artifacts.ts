@@ -2,7 +2,11 @@
  * Which files of a container are kept, entry by entry of an archive that the sandbox has made: nothing in it is believed.
  * Pure.
  */
-import { ARTIFACT_NAME_CHARACTERS_MAX, type ArtifactSkipReason } from '@agent-executor/protocol'
+import {
+  ARTIFACT_LIST_BYTES_MAX,
+  ARTIFACT_NAME_CHARACTERS_MAX,
+  type ArtifactSkipReason,
+} from '@agent-executor/protocol'
 import { absolute, globOf } from './glob.ts'
 
 export type ArtifactLimits = {
@@ -20,6 +24,9 @@ export type Verdict =
   /** Nobody asked for it. */
   | { type: 'pass' }
 
+/** What stands beside the name of a file in the list: its size, its hash, and what they are called. */
+const ITEM_BYTES = 150
+const encoder = new TextEncoder()
 const ROOTS = ['output/', 'workspace/']
 
 /** Remembers what was taken. */
@@ -30,6 +37,8 @@ export function createSieve(patterns: readonly string[], limits: ArtifactLimits)
   const seen = new Set<string>()
   let count = 0
   let keptBytes = 0
+  /** Of the list as it goes to the server. */
+  let listBytes = 1000
 
   return {
     verdict({ name: path, type, bytes }: Entry): Verdict {
@@ -44,7 +53,9 @@ export function createSieve(patterns: readonly string[], limits: ArtifactLimits)
       if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes < 0 || bytes > limits.fileBytesMax)
         return skip('tooLarge')
       if (count >= limits.countMax) return skip('tooMany')
-      if (keptBytes + bytes > limits.bytesMax) return skip('tooMuch')
+      const itemBytes = encoder.encode(JSON.stringify(name)).length + ITEM_BYTES
+      if (keptBytes + bytes > limits.bytesMax || listBytes + itemBytes > ARTIFACT_LIST_BYTES_MAX) return skip('tooMuch')
+      listBytes += itemBytes
       count += 1
       keptBytes += bytes
       return { type: 'take', name, bytes }

@@ -54,6 +54,20 @@ t.test('limits, each by its name', async (t) => {
   t.match(verdict(file('output/e', 0)), { reason: 'tooMany' })
 })
 
+t.test('the list has to fit into a request', async (t) => {
+  const { verdict } = sieve(['/output/**'], { countMax: 1000, fileBytesMax: 1, bytesMax: 1000 })
+  const taken: string[] = []
+  for (let index = 0; index < 1000; index++) {
+    const name = `output/${index}-${'\u0001'.repeat(900)}`
+    const judged = verdict(file(name, 0))
+    if (judged.type === 'take') taken.push(name)
+    else t.match(judged, { reason: 'tooMuch' })
+  }
+  const artifacts = taken.map((name) => ({ name, bytes: 1e9, sha256: '0'.repeat(64), lost: false }))
+  const bytes = Buffer.byteLength(JSON.stringify({ artifacts }))
+  t.ok(taken.length > 150 && bytes < 1_048_576, `${taken.length} files, ${bytes} bytes`)
+})
+
 t.test('what a container says of its packing', async (t) => {
   t.same(notesOf(''), { tooLarge: [], end: null })
   t.same(notesOf('./output/a\0./output/end:none\0end:packed\0'), {

@@ -47,7 +47,8 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       return answer
     }
     const submit = (agentId: string) =>
-      visit('POST /commands', 201, { body: { type: 'DELAY', payload: { ms: 1 }, agentId } })
+      // Before whatever attacks have left for anybody.
+      visit('POST /commands', 201, { body: { type: 'DELAY', payload: { ms: 1 }, agentId, priority: 100 } })
 
     for (const name of ['GET /livez', 'GET /readyz', 'GET /health', 'POST /recovery/end']) await visit(name, 200)
 

@@ -35,7 +35,7 @@ t.test('set-user-id programs give nothing', needsDocker, async (t) => {
 })
 
 t.test('only its own folders can be written, and programs run there', needsDocker, async (t) => {
-  const folders = '/ /usr /etc /var /root /opt /input /input/files /run /dev /sys /proc'
+  const folders = '/ /usr /etc /var /root /opt /input /input/files /input/out /run /dev /sys /proc'
   const prompt = [
     `for d in ${folders}; do touch $d/planted 2>/dev/null && echo "wrote $d"; done`,
     'echo changed > /input/prompt && echo "wrote the prompt"',
@@ -82,16 +82,20 @@ t.test('folders and files are limited in size', needsDocker, async (t) => {
     t,
     [
       'head -c 40000000 /dev/zero > /workspace/a; stat -c %s /workspace/a; rm /workspace/a',
-      'df -B1 --output=size /workspace /tmp "$HOME" | tail -n +2 | tr -d " "',
-      // The one file on a disk that it may write.
-      'head -c 40000000 /dev/zero > /input/once; stat -c %s /input/once',
+      'df -B1 --output=size /workspace /output /tmp "$HOME" | tail -n +2 | tr -d " "',
+      // The files on a disk that it may write.
+      'for f in once out/tar out/notes; do head -c 40000000 /dev/zero > /input/$f; stat -c %s /input/$f; done',
     ].join('\n'),
     { resources: { workspaceBytes: 4 * MIB } },
   )
-  t.same(out.split('\n').slice(1, 4), [String(4 * MIB), String(64 * MIB), String(64 * MIB)])
-  const [inWorkspace, , , , onDisk] = out.split('\n').map(Number)
+  t.same(
+    out.split('\n').slice(1, 5),
+    [4, 4, 64, 64].map((size) => String(size * MIB)),
+  )
+  const [inWorkspace, , , , , ...onDisk] = out.trim().split('\n').map(Number)
   t.ok((inWorkspace as number) <= 4 * MIB)
-  t.ok((onDisk as number) <= 4 * MIB)
+  t.equal(onDisk.length, 3)
+  t.ok(onDisk.every((bytes) => bytes <= 4 * MIB))
 })
 
 t.test('what Docker was told is what Docker does', needsDocker, async (t) => {

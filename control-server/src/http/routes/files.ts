@@ -1,5 +1,6 @@
 /** Files that clients bring for runs, and those that attempts leave: agents upload them, clients fetch them. */
 import {
+  ARTIFACT_LIST_BYTES_MAX,
   ArtifactList,
   ArtifactsWanted,
   ATTEMPT_ID_PATTERN,
@@ -33,17 +34,17 @@ const AttemptQuery = Type.Object(
 )
 const DigestQuery = Type.Object({ sha256: Type.Optional(Sha256) }, { additionalProperties: false })
 
-/** A thousand names of a thousand characters, three bytes each, and what stands between them. */
-const LIST_BYTES_MAX = 4_194_304
-
 export function fileRoutes(app: App, context: Context): void {
   const { blobs, files, limits } = context
   const inFlight = createInFlight(limits.inFlightBytesMax, BLOB_PART_BYTES_MAX)
 
-  /** Known before the body comes: it is not read. */
+  /** Known before the body comes: it is not read, and above all not parsed. */
   const refuseUnread = (request: FastifyRequest, _reply: FastifyReply, done: () => void): void => {
     if (!/^application\/octet-stream\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
       throw new ApiError('UNSUPPORTED_MEDIA_TYPE')
+    done()
+  }
+  const refuseLarge = (request: FastifyRequest, _reply: FastifyReply, done: () => void): void => {
     if (Number(request.headers['content-length'] ?? 0) > limits.uploadBytesMax) throw tooLarge()
     done()
   }
@@ -55,7 +56,7 @@ export function fileRoutes(app: App, context: Context): void {
   app.post(
     '/uploads',
     {
-      onRequest: [refuseUnread],
+      onRequest: [refuseUnread, refuseLarge],
       config: { bytes: 'stream' },
       schema: { querystring: DigestQuery, response: { 201: UploadRecord } },
     },
@@ -99,7 +100,9 @@ export function fileRoutes(app: App, context: Context): void {
   app.put(
     '/attempts/:attemptId/artifacts',
     {
-      bodyLimit: LIST_BYTES_MAX,
+      onRequest: [inFlight.onRequest],
+      onSend: inFlight.onSend,
+      bodyLimit: ARTIFACT_LIST_BYTES_MAX,
       schema: {
         params: AttemptParams,
         querystring: LogUploader,
@@ -120,7 +123,7 @@ export function fileRoutes(app: App, context: Context): void {
   app.put(
     '/attempts/:attemptId/blobs/:sha256',
     {
-      onRequest: [inFlight.onRequest],
+      onRequest: [refuseUnread, inFlight.onRequest],
       onSend: inFlight.onSend,
       bodyLimit: BLOB_PART_BYTES_MAX,
       config: { bytes: true },
