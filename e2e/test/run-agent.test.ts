@@ -122,12 +122,18 @@ t.test('with a pool, killed at every point and started again: the prompt runs on
           crashing.ended,
           api.eventually('one waits', async () => (await containersOf(agentId)).some(isWaiting)),
         ])
-        const { commandId } = await api.submit({ ...shell('echo effect; sleep 0.5; echo done', {}, 0), agentId }, point)
+        const { commandId } = await api.submit(
+          { ...shell('echo effect; sleep 0.5; echo done >/output/f; cat /output/f', {}, 0), agentId },
+          point,
+        )
         t.equal((await crashing.ended).signal, 'SIGKILL', 'the process killed itself at the point')
         const again = agent(agentId, pooled)
         t.match(await api.final(commandId, 60_000), {
           status: 'COMPLETED',
-          result: { exitCode: 0, stdout: { text: 'effect\ndone\n' }, stderr: { text: '' } },
+          result: {
+            ...{ exitCode: 0, stdout: { text: 'effect\ndone\n' }, stderr: { text: '' } },
+            artifacts: [{ name: 'output/f', bytes: 5 }],
+          },
           attempts: [{ attempt: 1, state: 'SUCCEEDED' }],
         })
         await api.eventually('what waits is all that is left', async () => {
