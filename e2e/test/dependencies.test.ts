@@ -41,6 +41,29 @@ const RULES: readonly Rule[] = [
     why: 'what both processes stand on knows neither of them',
   },
   {
+    from: 'gateway/src/wire',
+    may: ['gateway/src/wire'],
+    why: 'what a format says is read without network, clocks and money',
+  },
+  {
+    from: 'gateway/src/allowance.ts',
+    may: ['gateway/src/wire'],
+    types: ['gateway/src/prices.ts'],
+    why: 'how much a call may use is decided without the books and the network',
+  },
+  {
+    from: 'gateway/src/ledger.ts',
+    may: ['gateway/src/allowance.ts', RUNTIME, 'node:url'],
+    types: ['gateway/src/wire'],
+    why: 'the books keep what they are told, and see no request',
+  },
+  {
+    from: 'gateway/src',
+    may: ['gateway/src', RUNTIME, NODE, 'undici', '@pydantic/genai-prices', 'eventsource-parser'],
+    never: /control-server|agent\/src|protocol/,
+    why: 'it holds the keys: another domain of trust, which knows of attempts no more than their names',
+  },
+  {
     from: 'control-server/src/lifecycle',
     may: ['control-server/src/lifecycle', PROTOCOL],
     never: /^node:|better-sqlite3|fastify/,
@@ -367,7 +390,7 @@ const violations = (files: Readonly<Record<string, string>>): string[] =>
     })
   })
 
-for (const workspace of ['protocol', 'runtime', 'control-server', 'agent', 'bench'])
+for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'])
   t.test(`${workspace} imports only what the table allows`, async (t) => {
     const files = filesBelow(`${workspace}/src`, '.ts')
     t.ok(files.length > 0)
@@ -375,7 +398,7 @@ for (const workspace of ['protocol', 'runtime', 'control-server', 'agent', 'benc
   })
 
 t.test('every row of the table is about something that exists', async (t) => {
-  const files = ['protocol', 'runtime', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
+  const files = ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
     filesBelow(`${workspace}/src`, '.ts'),
   )
   for (const { from } of RULES)

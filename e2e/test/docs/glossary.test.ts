@@ -19,7 +19,7 @@ t.test('the glossary has words that we never say', async (t) => {
   t.ok(neverSaid.length >= 5)
 })
 
-for (const workspace of ['protocol', 'runtime', 'control-server', 'agent'])
+for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'agent'])
   t.test(`${workspace} uses none of them as an identifier`, async (t) => {
     for (const path of filesBelow(`${workspace}/src`, '.ts')) {
       const words = new Set(wordsOf(readText(path)))

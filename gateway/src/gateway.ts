@@ -1,0 +1,299 @@
+/**
+ * The one way out of a sandbox: a Unix socket for each attempt, which is all that an attempt has to show. Lets through the
+ * paths of the wire formats and nothing else, puts the provider's key where the client's was, asks the ledger before a
+ * call and tells it after, and refuses in the form that ends a client at once.
+ */
+import { chmodSync } from 'node:fs'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import { Agent, request as send } from 'undici'
+import { allowance, inputTokensOf } from './allowance.ts'
+import type { Ledger, Limit, Scope, Settlement } from './ledger.ts'
+import { createMeter } from './meter.ts'
+import type { Prices } from './prices.ts'
+import { headersFor, type Provider, type Providers, QUERY_PASSED } from './providers.ts'
+import { WIRES, wireOf } from './wire/index.ts'
+import { type JsonObject, NO_USAGE, type Refusal, type RefusalCause, type Wire, WireError } from './wire/wire.ts'
+
+export type SessionOptions = {
+  socketPath: string
+  attemptId: string
+  /** All that its calls count for. */
+  scopes: readonly Scope[]
+  limits: readonly Limit[]
+  /** Models that may be asked for; empty: all. */
+  models: readonly string[]
+}
+
+export type Session = { close: () => Promise<void> }
+
+/** The system's, which cuts a longer one without a word. */
+const SOCKET_PATH_BYTES_MAX = 107
+const BODY_BYTES_MAX = 32 * 2 ** 20
+/** A model may think for long before its first word, and between two. */
+const SILENCE_MS = 600_000
+const CONNECT_MS = 10_000
+/** Where no byte of the request was sent a repetition is safe. */
+const CONNECTS_MAX = 3
+const CONNECT_FAILURES = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT']
+
+const ANSWER_PASSED =
+  /^(content-type|retry-after|request-id|x-request-id|x-should-retry|openai-.*|anthropic-.*|x-ratelimit-.*)$/
+
+const DECODERS: Readonly<Record<string, () => NodeJS.ReadWriteStream>> = {
+  gzip: createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+}
+
+class Refused extends Error {
+  override readonly cause: RefusalCause
+  readonly status: number | undefined
+
+  constructor(cause: RefusalCause, message: string, status?: number) {
+    super(message)
+    this.cause = cause
+    this.status = status
+  }
+}
+
+export type Gateway = ReturnType<typeof createGateway>
+
+export function createGateway(options: {
+  ledger: Ledger
+  prices: Prices
+  providers: Providers
+  nowMs: () => number
+  /** Facts of a call, never a body or a key. */
+  log: (facts: object, message: string) => void
+}) {
+  const { ledger, prices, providers, nowMs } = options
+  const connections = new Agent({
+    headersTimeout: SILENCE_MS,
+    bodyTimeout: SILENCE_MS,
+    connect: { timeout: CONNECT_MS },
+  })
+  const sessions = new Set<Session>()
+
+  const answer = async (session: SessionOptions, request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const url = new URL(request.url ?? '/', 'http://gateway')
+    const found = request.method === 'POST' ? wireOf(url.pathname) : null
+    if (found === null) return refuse(response, null, new Refused('refused', 'This gateway has no such route.', 404))
+    const { wire, name, operation } = found
+    try {
+      const provider = providers[wire.provider]
+      if (provider === undefined) throw new Refused('refused', `No key for ${wire.provider} is configured.`)
+      const body = objectIn(await bodyOf(request))
+      const asked = wire.asked(url.pathname, body)
+      if (session.models.length > 0 && !session.models.includes(asked.model))
+        throw new Refused('refused', `The model ${asked.model} is not allowed here.`)
+      const target = new URL(provider.baseUrl.replace(/\/$/, '') + url.pathname)
+      for (const [key, value] of url.searchParams)
+        if (QUERY_PASSED.includes(key)) target.searchParams.append(key, value)
+      const call = { wire, provider, target, headers: request.headers, response }
+      if (operation === 'count') return await passed(call, JSON.stringify(body), null)
+
+      const atMs = nowMs()
+      const price = prices.of(wire.provider, asked.model, atMs)
+      const bodyBytes = Buffer.byteLength(JSON.stringify(body))
+      const begun = ledger.begin(
+        { attemptId: session.attemptId, wire: name, model: asked.model, atMs, rates: price?.rates ?? null },
+        session.scopes,
+        session.limits,
+        (left) => allowance({ asked, bodyBytes, price }, left),
+      )
+      if (!begun.ok) {
+        const { unit, scope } = begun
+        options.log({ attemptId: session.attemptId, unit, scope }, 'a call was refused')
+        const of = scope === null ? '' : ` of the ${scope.scope}`
+        throw new Refused(
+          'spent',
+          unit === null
+            ? `The price of ${asked.model} is not known, and money is limited.`
+            : `The limit${of} in ${unit} leaves no room for this call.`,
+        )
+      }
+      const settle = (end: Pick<Settlement, 'state' | 'status' | 'usage'>): void =>
+        ledger.settle({ callId: begun.callId, atMs: nowMs(), costMicroUsd: price?.microUsd(end.usage) ?? null, ...end })
+      const limited = JSON.stringify(wire.limited(body, begun.outputTokensMax))
+      await passed(call, limited, { settle, inputTokens: inputTokensOf(bodyBytes), isStream: asked.isStream })
+    } catch (error) {
+      if (error instanceof WireError) return refuse(response, wire, new Refused('refused', error.message))
+      if (error instanceof Refused) return refuse(response, wire, error)
+      throw error
+    }
+  }
+
+  type Passing = {
+    wire: Wire
+    provider: Provider
+    target: URL
+    headers: IncomingHttpHeaders
+    response: ServerResponse
+  }
+  type Metering = {
+    settle: (end: Pick<Settlement, 'state' | 'status' | 'usage'>) => void
+    inputTokens: number
+    isStream: boolean
+  }
+
+  /** To the provider and back, as it comes; what is metered is settled whatever happens. */
+  const passed = async (
+    { wire, provider, target, headers, response }: Passing,
+    body: string,
+    metering: Metering | null,
+  ) => {
+    const leaving = new AbortController()
+    response.once('close', () => leaving.abort())
+    let upstream: Awaited<ReturnType<typeof send>>
+    try {
+      upstream = await connected(() =>
+        send(target, {
+          ...{ method: 'POST', body, dispatcher: connections, signal: leaving.signal },
+          headers: headersFor(wire.provider, provider, headers),
+        }),
+      )
+    } catch (error) {
+      const neverSent = CONNECT_FAILURES.includes(codeOf(error))
+      // Of what may have reached the provider nobody knows the usage: all of the input, and not a word.
+      const usage = neverSent ? NO_USAGE : { ...NO_USAGE, inputTokens: metering?.inputTokens ?? 0 }
+      metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage })
+      throw new Refused('unavailable', `The provider ${wire.provider} cannot be reached.`)
+    }
+    const { statusCode, headers: answered } = upstream
+    const isBilled = statusCode < 400
+    const isStream = String(answered['content-type']).startsWith('text/event-stream')
+    const meter = createMeter(wire.reader(), { isStream, inputTokens: metering?.inputTokens ?? 0 })
+    let isWhole = false
+    try {
+      response.writeHead(statusCode, { ...kept(answered), 'x-accel-buffering': 'no' })
+      response.flushHeaders()
+      for await (const chunk of upstream.body) {
+        meter.push(chunk as Buffer)
+        if (!response.write(chunk)) await drained(response, leaving.signal)
+      }
+      isWhole = true
+    } catch {
+      // One of the two has gone.
+    } finally {
+      const { usage, isEstimated } = meter.end(isWhole)
+      metering?.settle(
+        isBilled
+          ? { state: isEstimated ? 'estimated' : 'settled', status: statusCode, usage }
+          : { state: 'settled', status: statusCode, usage: NO_USAGE },
+      )
+    }
+    // A stream that broke off must not look like one that ended.
+    if (isWhole) response.end()
+    else response.destroy()
+  }
+
+  const refuse = (response: ServerResponse, wire: Wire | null, { cause, message, status }: Refused): void => {
+    if (response.headersSent) return void response.destroy()
+    const refusal: Refusal = (wire ?? WIRES['openai-chat']).refusal(cause as RefusalCause, message)
+    response.writeHead(status ?? refusal.status, { ...refusal.headers, 'content-type': 'application/json' })
+    response.end(JSON.stringify(refusal.body))
+  }
+
+  return {
+    /** Serves the attempt until `close`. */
+    async open(session: SessionOptions): Promise<Session> {
+      if (Buffer.byteLength(session.socketPath) > SOCKET_PATH_BYTES_MAX)
+        throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
+      const server = createServer({ noDelay: true }, (request, response) => {
+        answer(session, request, response).catch((error: unknown) => {
+          options.log({ attemptId: session.attemptId, err: error }, 'a call failed')
+          if (response.headersSent) response.destroy()
+          else response.writeHead(500).end()
+        })
+      })
+      server.on('upgrade', (_request, socket) =>
+        socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
+      )
+      server.requestTimeout = 0
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject)
+        server.listen(session.socketPath, resolve)
+      })
+      // Whoever can reach its folder may use it: the sandbox is another user.
+      chmodSync(session.socketPath, 0o666)
+      const opened: Session = {
+        async close() {
+          sessions.delete(opened)
+          await new Promise<void>((resolve) => {
+            server.close(() => resolve())
+            server.closeAllConnections()
+          })
+        },
+      }
+      sessions.add(opened)
+      return opened
+    },
+    async close(): Promise<void> {
+      await Promise.all([...sessions].map((session) => session.close()))
+      await connections.destroy()
+    },
+  }
+}
+
+const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code)
+
+async function connected<Answer>(attempt: () => Promise<Answer>): Promise<Answer> {
+  for (let attempts = 1; ; attempts++) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (attempts >= CONNECTS_MAX || !CONNECT_FAILURES.includes(codeOf(error))) throw error
+    }
+  }
+}
+
+const kept = (headers: IncomingHttpHeaders): Record<string, string | string[]> =>
+  Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) =>
+      value !== undefined && ANSWER_PASSED.test(name) ? [[name, value]] : [],
+    ),
+  )
+
+const drained = (response: ServerResponse, leaving: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const gone = () => reject(new Error('the client is gone'))
+    if (leaving.aborted) return gone()
+    leaving.addEventListener('abort', gone, { once: true })
+    response.once('drain', () => {
+      leaving.removeEventListener('abort', gone)
+      resolve()
+    })
+  })
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const encoding = request.headers['content-encoding'] ?? 'identity'
+  const decoder = encoding === 'identity' ? null : DECODERS[encoding]?.()
+  if (decoder === undefined) throw new Refused('refused', `The content-encoding ${encoding} is not known here.`, 415)
+  const pieces: Buffer[] = []
+  let bytes = 0
+  try {
+    for await (const piece of decoder === null ? request : request.pipe(decoder)) {
+      bytes += piece.length
+      if (bytes > BODY_BYTES_MAX)
+        throw new Refused('refused', `The request has more than ${BODY_BYTES_MAX} bytes.`, 413)
+      pieces.push(piece as Buffer)
+    }
+  } catch (error) {
+    if (error instanceof Refused) throw error
+    throw new Refused('refused', 'The request could not be read.')
+  }
+  return Buffer.concat(pieces).toString()
+}
+
+function objectIn(text: string): JsonObject {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new Refused('refused', 'The request is not JSON.')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Refused('refused', 'The request is not an object.')
+  return value as JsonObject
+}

@@ -1,0 +1,56 @@
+/**
+ * Reads along with an answer, whatever way its bytes are cut, and never stands in its way: an answer that cannot be read
+ * passes all the same, and its usage is estimated.
+ */
+import { createParser } from 'eventsource-parser'
+import { inputTokensOf } from './allowance.ts'
+import { NO_USAGE, type Usage, type UsageReader } from './wire/wire.ts'
+
+/** Of one event, and of an answer that is no stream. */
+const TEXT_BYTES_MAX = 16 * 2 ** 20
+
+export type Metered = { usage: Usage; isEstimated: boolean }
+
+export function createMeter(
+  reader: UsageReader,
+  { isStream, inputTokens }: { isStream: boolean; inputTokens: number },
+) {
+  const decoder = new TextDecoder()
+  let bytes = 0
+  let text = ''
+  let isBroken = false
+  const take = (json: string): void => {
+    // What ends a stream of OpenAI.
+    if (json === '[DONE]') return
+    try {
+      reader.take(JSON.parse(json))
+    } catch {
+      isBroken = true
+    }
+  }
+  const parser = createParser({ onEvent: ({ data }) => take(data), maxBufferSize: TEXT_BYTES_MAX })
+  return {
+    push(chunk: Uint8Array): void {
+      bytes += chunk.length
+      if (isBroken) return
+      const piece = decoder.decode(chunk, { stream: true })
+      try {
+        if (isStream) parser.feed(piece)
+        else if (text.length + piece.length > TEXT_BYTES_MAX) isBroken = true
+        else text += piece
+      } catch {
+        isBroken = true
+      }
+    },
+    /** `whole`: the connection ended as an answer ends. */
+    end(whole: boolean): Metered {
+      if (isStream) {
+        if (!isBroken) parser.feed('\n\n')
+      } else if (whole && !isBroken) take(text)
+      const told = reader.usage()
+      if (told !== null && reader.isComplete()) return { usage: told, isEstimated: false }
+      const outputTokens = Math.max(told?.outputTokens ?? 0, inputTokensOf(bytes))
+      return { usage: { ...(told ?? { ...NO_USAGE, inputTokens }), outputTokens }, isEstimated: true }
+    },
+  }
+}

@@ -1,0 +1,54 @@
+/** OpenAI's Chat Completions, which many others speak. Usage is in the last chunk of a stream, if it was asked for. */
+import { openaiRefusal, openaiUsage } from './openai.ts'
+import {
+  limitOf,
+  modelOf,
+  OUTPUT_TOKENS_LEAST,
+  objectOf,
+  type Usage,
+  type UsageReader,
+  type Wire,
+  WireError,
+} from './wire.ts'
+
+export const openaiChat: Wire = {
+  provider: 'openai',
+  operation: (path) => (path === '/v1/chat/completions' ? 'generate' : null),
+  asked(_path, body) {
+    // Each is an answer of its own, of which the limit is that of one.
+    if (body.n !== undefined && body.n !== null && body.n !== 1) throw new WireError('/n', 'must be 1')
+    return {
+      model: modelOf(body.model),
+      isStream: body.stream === true,
+      outputTokensMax:
+        limitOf('/max_completion_tokens', body.max_completion_tokens) ?? limitOf('/max_tokens', body.max_tokens),
+      outputTokensLeast: OUTPUT_TOKENS_LEAST,
+    }
+  },
+  limited(body, outputTokensMax) {
+    // A provider that is compatible may know the old name alone.
+    const name =
+      body.max_tokens !== undefined && body.max_completion_tokens === undefined ? 'max_tokens' : 'max_completion_tokens'
+    const told =
+      body.stream === true ? { stream_options: { ...objectOf(body.stream_options), include_usage: true } } : {}
+    return { ...body, [name]: outputTokensMax, ...told }
+  },
+  reader: createReader,
+  refusal: (cause, message) => openaiRefusal(cause, message, 402),
+}
+
+function createReader(): UsageReader {
+  let usage: Usage | null = null
+  let finished = false
+  return {
+    take(value) {
+      const { choices, usage: told } = objectOf(value)
+      if (Array.isArray(choices) && choices.some((choice) => typeof objectOf(choice).finish_reason === 'string'))
+        finished = true
+      if (typeof told === 'object' && told !== null)
+        usage = openaiUsage(objectOf(told), { input: 'prompt_tokens', output: 'completion_tokens' })
+    },
+    usage: () => usage,
+    isComplete: () => finished && usage !== null,
+  }
+}
