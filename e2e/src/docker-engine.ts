@@ -12,7 +12,7 @@ import Dockerode from 'dockerode'
 import { dockerode, hasImage, IMAGE } from './docker.ts'
 import { needs } from './processes.ts'
 
-const PROGRAMS = ['dockerd', 'containerd', 'containerd-shim-runc-v2']
+const PROGRAMS = ['dockerd', 'containerd', 'containerd-shim-runc-v2', 'unshare']
 const isProgram = (name: string): boolean =>
   (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, name)))
 
@@ -70,8 +70,18 @@ export async function startDockerEngine() {
       await until('containerd', () => existsSync(path('containerd.sock')))
     }
     rmSync(path('docker.pid'), { force: true })
-    dockerd = started('dockerd', [
-      ...['--live-restore', '--bridge=none', '--iptables=false', '--ip-forward=false', '--log-level=warn'],
+    // In a network of its own: with `--bridge=none` it removes the bridge of the Docker that is there.
+    dockerd = started('unshare', [
+      ...[
+        '--net',
+        '--',
+        'dockerd',
+        '--live-restore',
+        '--bridge=none',
+        '--iptables=false',
+        '--ip-forward=false',
+        '--log-level=warn',
+      ],
       ...['--host', `unix://${socketPath}`, '--containerd', path('containerd.sock'), '--pidfile', path('docker.pid')],
       ...['--data-root', path('data'), '--exec-root', path('exec')],
     ])

@@ -32,7 +32,7 @@ t.test('the agent is killed at every point and started again', async (t) => {
   const api = createApi(port)
   t.jobs = CELLS_AT_A_TIME
   // Those of containers: run-agent.test.ts.
-  const cells = AGENT_POINTS.filter((point) => !point.startsWith('container.')).map((point) =>
+  const cells = AGENT_POINTS.filter((point) => !/^(container|artifacts)\./.test(point)).map((point) =>
     t.test(point, { buffered: true }, async (t) => {
       const dataDir = `${dir}/${point}`
       const crashing = startAgent(dataDir, port, ['--crash-at', point, '--agent-id', point])

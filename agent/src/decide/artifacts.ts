@@ -6,6 +6,7 @@ import {
   ARTIFACT_LIST_BYTES_MAX,
   ARTIFACT_NAME_CHARACTERS_MAX,
   type ArtifactSkipReason,
+  type Changes,
 } from '@agent-executor/protocol'
 import { absolute, globOf } from './glob.ts'
 
@@ -72,12 +73,38 @@ function isBad(name: string): boolean {
 const SHOWN_CHARACTERS_MAX = 200
 const shortened = (name: string): string => [...name].slice(0, SHOWN_CHARACTERS_MAX).join('')
 
-/** What the container says of its packing, each part ended by NUL: files it left out for their size, and its end. */
-export function notesOf(text: string): { tooLarge: string[]; end: 'packed' | 'none' | 'noTar' | null } {
-  const parts = text.split('\0')
+/** Named in the result; the patch has all. */
+const CHANGED_FILES_SHOWN_MAX = 200
+const GIT_STATUS = { A: 'added', D: 'deleted', M: 'modified', T: 'modified' } as const
+
+type Notes = {
+  tooLarge: string[]
+  /** Null where the workspace is no git checkout. */
+  changes: Changes | null
+  end: 'packed' | 'none' | 'noTar' | null
+}
+
+/**
+ * What the container says of its packing, each part ended by NUL: what git says has changed, files that are left out for
+ * their size, and its end.
+ */
+export function notesOf(text: string): Notes {
+  const all = text.split('\0')
+  const gitEnd = all[0] === 'git:' ? all.indexOf(':git') : -1
+  const parts = all.slice(gitEnd + 1)
   const end = parts.findLast((part) => part.startsWith('end:'))?.slice(4)
   return {
     tooLarge: parts.flatMap((part) => (part.startsWith('./') ? [part] : [])),
+    changes: gitEnd === -1 ? null : changesOf(all.slice(1, gitEnd)),
     end: end === 'packed' || end === 'none' || end === 'noTar' ? end : null,
   }
+}
+
+/** Pairs of a letter and a path. */
+function changesOf(told: readonly string[]): Changes {
+  const files = told.flatMap((path, index): Changes['files'] => {
+    const status = GIT_STATUS[told[index - 1] as keyof typeof GIT_STATUS]
+    return index % 2 === 0 || status === undefined ? [] : [{ path: shortened(path), status }]
+  })
+  return { count: files.length, files: files.slice(0, CHANGED_FILES_SHOWN_MAX) }
 }

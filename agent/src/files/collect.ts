@@ -38,11 +38,11 @@ export function createCollector({
     async collect(attemptId: string, archive: Readable, patterns: readonly string[]): Promise<Left> {
       const intake = spools.begin(attemptId)
       try {
-        const { skipped, end } = await read(archive, intake, createSieve(patterns, limits), () =>
+        const { skipped, changes, end } = await read(archive, intake, createSieve(patterns, limits), () =>
           crashPoint('artifacts.half-stored'),
         )
         const missing = end === null ? 'notPacked' : end === 'noTar' ? 'noTar' : null
-        const left = await intake.finish({ skipped, missing })
+        const left = await intake.finish({ skipped, missing, changes })
         crashPoint('artifacts.stored')
         return left
       } catch (error) {
@@ -66,7 +66,7 @@ async function read(
   intake: Intake,
   sieve: ReturnType<typeof createSieve>,
   onFirst: () => void,
-): Promise<{ skipped: Left['skipped']; end: ReturnType<typeof notesOf>['end'] }> {
+): Promise<{ skipped: Left['skipped'] } & Pick<ReturnType<typeof notesOf>, 'changes' | 'end'>> {
   const skipped: Left['skipped'] = { count: 0, files: [] }
   const skip = (name: string, reason: ArtifactSkipReason): void => {
     skipped.count += 1
@@ -131,9 +131,9 @@ async function read(
   }
   await fed
   if (broken !== null) throw new ArchiveBroken(String(broken))
-  const { tooLarge, end } = notesOf(notes)
+  const { tooLarge, changes, end } = notesOf(notes)
   for (const name of tooLarge) judge({ name, type: 'file', bytes: Number.POSITIVE_INFINITY })
-  return { skipped, end }
+  return { skipped, changes, end }
 }
 
 /** An entry, as tar-stream should say it. */

@@ -7,13 +7,15 @@ import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Artifact, ArtifactSkipReason, ArtifactsMissing } from '@agent-executor/protocol'
+import type { Artifact, ArtifactSkipReason, ArtifactsMissing, Changes } from '@agent-executor/protocol'
 
 /** What came of looking for files in a container. */
 export type Left = {
   artifacts: (Artifact & { lost: boolean })[]
   skipped: { count: number; files: { name: string; reason: ArtifactSkipReason }[] }
   missing: ArtifactsMissing | null
+  /** Absent in what an older agent has stored. */
+  changes?: Changes | null
 }
 
 type Placed = Artifact & { lost: boolean; offset: number }

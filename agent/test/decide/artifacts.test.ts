@@ -69,12 +69,27 @@ t.test('the list has to fit into a request', async (t) => {
 })
 
 t.test('what a container says of its packing', async (t) => {
-  t.same(notesOf(''), { tooLarge: [], end: null })
+  t.same(notesOf(''), { tooLarge: [], changes: null, end: null })
   t.same(notesOf('./output/a\0./output/end:none\0end:packed\0'), {
     tooLarge: ['./output/a', './output/end:none'],
+    changes: null,
     end: 'packed',
   })
-  t.same(notesOf('end:none\0'), { tooLarge: [], end: 'none' })
-  t.same(notesOf('end:noTar\0'), { tooLarge: [], end: 'noTar' })
-  t.same(notesOf('end:other\0rubbish'), { tooLarge: [], end: null })
+  t.same(notesOf('end:none\0'), { tooLarge: [], changes: null, end: 'none' })
+  t.same(notesOf('end:noTar\0'), { tooLarge: [], changes: null, end: 'noTar' })
+  t.same(notesOf('git:\0M\0a\0A\0end:none\0X\0odd\0:git\0./output/b\0end:packed\0'), {
+    tooLarge: ['./output/b'],
+    changes: {
+      count: 2,
+      files: [
+        { path: 'a', status: 'modified' },
+        { path: 'end:none', status: 'added' },
+      ],
+    },
+    end: 'packed',
+  })
+  const many = Array.from({ length: 300 }, (_, index) => `A\0${index}\0`).join('')
+  const { changes } = notesOf(`git:\0${many}:git\0end:none\0`)
+  t.same([changes?.count, changes?.files.length], [300, 200])
+  t.same(notesOf('end:other\0rubbish'), { tooLarge: [], changes: null, end: null })
 })

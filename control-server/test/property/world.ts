@@ -39,7 +39,7 @@ export async function createWorld(t: Test) {
   const { app, clock, store } = server
   let runs = 0
 
-  /** The routes keep the store that they were given: its methods become those of the new one. */
+  /** The routes keep the store that they were given, and its parts: their methods become those of the new one. */
   const open = (): void => {
     const opened = openSqliteStore({
       file: join(folder, `${runs}.db`),
@@ -50,7 +50,11 @@ export async function createWorld(t: Test) {
         throw error
       },
     })
-    Object.assign(store, opened)
+    const { files, documents, logs, ...rest } = opened
+    Object.assign(store.files, files)
+    Object.assign(store.documents, documents)
+    Object.assign(store.logs, logs)
+    Object.assign(store, rest)
   }
 
   return {

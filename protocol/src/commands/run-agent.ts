@@ -106,6 +106,8 @@ export type RunAgentPayload = {
   secrets?: RunAgentSecrets
 }
 
+export type Changes = { count: number; files: { path: string; status: 'added' | 'deleted' | 'modified' }[] }
+
 /** Why the container stopped. `outOfMemory`, `hostStopped` and `unknown` say that the exit code is not the engine's own. */
 export type RunAgentReason =
   | 'exited'
@@ -141,6 +143,8 @@ export type RunAgentResult = {
   artifacts: Artifact[]
   /** What matched and is not among them: how many, and the first of them. Absent where there is none. */
   artifactsSkipped?: { count: number; files: { name: string; reason: ArtifactSkipReason }[] }
+  /** What has changed in a git checkout since the engine began; absent where /workspace is none. The first 200 by name. */
+  changes?: Changes
   /** Why nobody could look for more; absent where somebody has. */
   artifactsMissing?: ArtifactsMissing
   /** Those that ran, in their order; null where the command has hooks and nobody could say. Absent where it has none. */

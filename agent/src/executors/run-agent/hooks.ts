@@ -11,7 +11,7 @@ export const STOPPED_EXIT_CODE = 143
 
 /** `hooks` is the folder that they are in. */
 export const supervisor = (hooks: string): string[] => [
-  'engine= failed= stopped= late= woken= hurry= ended= child= target=',
+  'engine= failed= stopped= late= woken= hurry= ended= child= target= base=',
   'JOB_EXIT_CODE= JOB_REASON= JOB_HOOK=; export JOB_EXIT_CODE JOB_REASON JOB_HOOK',
   'apart=; if command -v setsid >/dev/null 2>&1; then apart=setsid; fi',
   'forward() { if [ -n "$stopped" ] && [ -n "$child" ]; then kill -s TERM -- "$target" 2>/dev/null; fi; }',

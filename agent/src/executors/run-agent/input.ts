@@ -13,7 +13,7 @@ import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
-import { NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
+import { CHANGES, NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
 
 /** Empty until the prompt begins. */
 export const ONCE = `${INPUT}/once`
@@ -74,9 +74,10 @@ function supervised(command: string, hooks: Hooks, artifacts: readonly string[],
   const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
   return [
     ...supervisor(`${folder}/hooks`),
-    ...PACK,
+    ...(artifacts.length === 0 ? [] : [...CHANGES, ...PACK]),
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
+    ...(artifacts.length === 0 ? [] : ['  if [ -e /workspace/.git ]; then base=$(base_of); fi']),
     `  ${command} </dev/null &`,
     // The signal may have come before there was anybody to forward it to.
     '  child=$! target=$!; forward; await',

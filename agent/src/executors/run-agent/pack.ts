@@ -19,6 +19,23 @@ export const ARTIFACT_FILE_BYTES_MAX = 64 * 2 ** 20
 
 const NOTES = `${INPUT}/${NOTES_FILE}`
 
+/**
+ * What the engine has changed in a git checkout, against its commit when the engine began: a patch in /output, and the
+ * names for the result. With an index of its own, so that the one of the checkout stays. Everything of it runs in the
+ * container, where the configuration of the checkout can do no more than the engine could.
+ */
+export const CHANGES = [
+  'git_here() { git -c core.fsmonitor=false -c core.hooksPath=/dev/null -C /workspace "$@" 2>/dev/null; }',
+  'base_of() { git_here rev-parse -q --verify HEAD || git_here hash-object -t tree /dev/null; }',
+  'changes() {',
+  '  GIT_INDEX_FILE=/tmp/.changes GIT_CONFIG_NOSYSTEM=1; export GIT_INDEX_FILE GIT_CONFIG_NOSYSTEM',
+  '  git_here read-tree "$base" && git_here add -A . || return',
+  `  { printf 'git:\\0'; git_here diff --cached --no-ext-diff --no-renames --name-status -z "$base"; printf ':git\\0'; } >>${NOTES}`,
+  '  if git_here diff --cached --quiet --no-ext-diff "$base" || [ -e /output/changes.patch ]; then return; fi',
+  '  git_here diff --cached --no-ext-diff --no-textconv --no-renames --binary --full-index "$base" >/output/changes.patch',
+  '}',
+] as const
+
 /** `pack` is told the folders to look at, then what `find` gets besides. */
 export const PACK = [
   // Without a process, for the most are empty.
@@ -27,14 +44,12 @@ export const PACK = [
   '}',
   'pack() {',
   '  if ! command -v tar >/dev/null 2>&1 || ! command -v find >/dev/null 2>&1; then',
-  `    printf 'end:noTar\\0' >${NOTES}; return`,
+  `    printf 'end:noTar\\0' >>${NOTES}; return`,
   '  fi',
-  // What the engine has left running would write while it is read.
-  '  end_others',
   '  cd /',
   // Of links, devices and the like the names alone are in the archive.
   `  find "$@" \\( -type f -size +${ARTIFACT_FILE_BYTES_MAX}c -print0 -o -exec /bin/sh -c 'exec tar -cf - "$@" >&3' sh {} + \\) \\`,
-  `    3>${INPUT}/${PACKED_FILE} >${NOTES} 2>/dev/null`,
+  `    3>${INPUT}/${PACKED_FILE} >>${NOTES} 2>/dev/null`,
   `  printf 'end:packed\\0' >>${NOTES}`,
   '}',
 ] as const
@@ -47,7 +62,10 @@ export function packing(patterns: readonly string[]): string[] {
   const tests = paths.map((path) => `-path ${quoted(`.${findPattern(path)}`)}`).join(' -o ')
   const found = roots.map((root) => `.${root}`).join(' ')
   return [
-    `if ${roots.map((root) => `is_empty ${root}`).join(' && ')}; then printf 'end:none\\0' >${NOTES}`,
+    // What the engine has left running would write while it is read.
+    'end_others',
+    'if [ -n "$base" ]; then changes; fi',
+    `if ${roots.map((root) => `is_empty ${root}`).join(' && ')}; then printf 'end:none\\0' >>${NOTES}`,
     `else pack ${found} ! -type d \\( ${tests} \\); fi`,
   ]
 }

@@ -611,7 +611,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   const resultOf = (
     end: { exitCode: number | null; oomKilled: boolean; tookMs: number | null; reason: RunAgentReason },
     { output, from }: Read,
-    { artifacts, skipped, missing }: Left,
+    { artifacts, skipped, missing, changes }: Left,
   ): RunAgentResult => ({
     engine: payload.engine,
     image,
@@ -624,6 +624,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     tookMs: end.tookMs,
     artifacts: artifacts.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
     ...(skipped.count === 0 ? {} : { artifactsSkipped: skipped }),
+    ...(changes == null ? {} : { changes }),
     ...(missing === null ? {} : { artifactsMissing: missing }),
     ...(payload.hooks === undefined ? {} : { hooks: null }),
   })

@@ -1,5 +1,7 @@
 // What containers leave, on the real Docker: kept byte for byte, and nothing that a prompt packs gets anywhere else.
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunAgentPayload } from '@agent-executor/protocol'
 import t, { type Test } from 'tap'
@@ -339,4 +341,63 @@ t.test('uploads that cannot be had fail the attempt, and nothing ran', needsDock
     { uploads: { [sha256(large)]: large } },
   )
   t.match(tooMuch.outcome, { error: { code: 'RESOURCES_REFUSED' } })
+})
+
+/** Of this machine, whose libraries the image has as well. */
+const GIT = '/usr/bin/git'
+const needsGit = { skip: needsDocker.skip || (existsSync(GIT) ? false : `needs ${GIT}`) }
+
+t.test('what has changed in a git checkout comes as a patch and by name', needsGit, async (t) => {
+  const git = readFileSync(GIT)
+  const before = 'printf "one\\ntwo\\n" >kept; echo gone >gone; printf "\\0\\1\\2" >binary; echo "*.log" >.gitignore'
+  const commit = 'git init -q . && git add -A && git -c user.name=n -c user.email=e commit -q -m first'
+  const run = (prompt: string, pre = `${before}; ${commit}`) =>
+    runIn(
+      t,
+      {
+        prompt,
+        hooks: { pre: { script: pre, timeoutMs: 20_000 } },
+        env: { PATH: '/workspace/.git-bin:/usr/bin:/bin' },
+        files: [{ path: '.git-bin/git', upload: sha256(git), mode: '0755' }],
+      },
+      { uploads: { [sha256(git)]: git } },
+    )
+  // What a checkout asks git to run is not run; what the engine commits and stages itself is among it all the same.
+  const hostile = [
+    'for each in core.fsmonitor diff.external core.hooksPath; do git config $each "touch /output/ran; :"; done',
+    'git config diff.x.textconv "touch /output/ran; cat"; echo "* diff=x" >.git/info/attributes',
+  ]
+  const changing = [
+    'echo three >>kept; rm gone; git rm -q --cached gone; printf "\\3\\2\\1\\0" >binary; mkdir -p "d/é"; echo new >"d/é/a file"',
+    'echo noise >x.log; git add kept; git -c user.name=n -c user.email=e commit -q -m second',
+  ]
+  const { result, contents } = await run([...changing, ...hostile].join('\n'))
+  t.same(result.changes, {
+    count: 4,
+    files: [
+      { path: 'binary', status: 'modified' },
+      { path: 'd/é/a file', status: 'added' },
+      { path: 'gone', status: 'deleted' },
+      { path: 'kept', status: 'modified' },
+    ],
+  })
+  t.same(Object.keys(contents), ['output/changes.patch'])
+
+  const dir = t.testdir({})
+  const shell = (script: string) => spawnSync('/bin/sh', ['-ec', script], { cwd: dir, encoding: 'utf8' })
+  t.equal(shell(`${before.replaceAll('; ', '\n')}\nmkdir .git-bin\ncp ${GIT} .git-bin/git\n${commit}`).status, 0)
+  writeFileSync(`${dir}/.git/patch`, contents['output/changes.patch'] ?? '')
+  t.match(shell('git apply --binary .git/patch'), { status: 0, stderr: '' })
+  t.equal(readFileSync(`${dir}/kept`, 'utf8'), 'one\ntwo\nthree\n')
+  t.same([...readFileSync(`${dir}/binary`)], [3, 2, 1, 0])
+  t.equal(readFileSync(`${dir}/d/é/a file`, 'utf8'), 'new\n')
+  t.notOk(existsSync(`${dir}/gone`))
+
+  const same = await run('true')
+  t.same(same.result.changes, { count: 0, files: [] })
+  t.same(same.contents, {})
+  const unborn = await run('echo first >file', 'git init -q .')
+  t.match(unborn.result.changes?.files, [{ path: '.git-bin/git' }, { path: 'file', status: 'added' }])
+  const none = await run('git init -q . ; echo x >y', 'true')
+  t.notOk('changes' in none.result, 'no checkout when the engine began')
 })
