@@ -99,6 +99,20 @@ t.test('only a wrong expectation is put down to a slow machine, never a broken p
   t.equal(slow({ problem: 'in vain', visits: [...well.visits, ...well.visits] }), false)
 })
 
+t.test('a crash in another sync than the cell is about says nothing', async (t) => {
+  const third = cells.find(
+    ({ name }) =>
+      name === 'both die, at a point of the server / sync.before-commit:3 / HTTP_GET_JSON / after the lease',
+  ) as Cell
+  const died = (phase: string): Exchange => ({
+    ...sync({ state: 'SUCCEEDED', result }),
+    ...{ status: null, tookMs: null, response: '', request: JSON.stringify({ held: [{ attemptId: 'c.1', phase }] }) },
+  })
+  const tooSlow = (phase: string) => judge(third, { ...well, exchanges: [died(phase), ...well.exchanges] }).tooSlow
+  t.equal(tooSlow('running'), true)
+  t.equal(tooSlow('finished'), false)
+})
+
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31)
 const run = async (t: Test, cells: readonly Cell[]) => {
   t.comment(`SEED=${seed}`)

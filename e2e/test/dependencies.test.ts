@@ -122,7 +122,7 @@ const RULES: readonly Rule[] = [
     may: [
       ...['control-server/src/http', 'control-server/src/lifecycle', 'control-server/src/store/store.ts'],
       ...['control-server/src/profiles', 'control-server/src/documents', 'control-server/src/validation'],
-      ...[PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'typebox', 'secure-json-parse'],
+      ...[PROTOCOL, RUNTIME, 'fastify', '@fastify/type-provider-typebox', 'secure-json-parse'],
       ...['node:crypto', 'node:http', 'node:net', 'node:stream', 'node:timers/promises'],
     ],
     types: [
@@ -205,7 +205,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'agent/src/client',
-    may: ['agent/src/client', PROTOCOL, RUNTIME, 'undici', 'typebox'],
+    may: ['agent/src/client', PROTOCOL, RUNTIME, 'undici'],
     never: /journal|executors/,
     why: 'the client turns calls into answers; what an answer means is decided elsewhere',
   },

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import { needsEngine, startDockerEngine } from '../src/docker-engine.ts'
-import { freePort, startAgent, startServer } from '../src/processes.ts'
+import { freePort, startDockerAgent, startServer } from '../src/processes.ts'
 
 const shell = (prompt: string): Json => ({
   type: 'RUN_AGENT',
@@ -19,7 +19,7 @@ const world = async (t: Test) => {
   t.teardown(server.kill)
   const flags = ['--agent-id', 'a', '--docker-socket', engine.socketPath, '--max-concurrent-agents', '2']
   const agent = () => {
-    const process = startAgent(`${dir}/agent`, port, flags)
+    const process = startDockerAgent(`${dir}/agent`, port, flags)
     t.teardown(process.kill)
     return process
   }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import { containersOf, needsDocker, removeContainersOf } from '../src/docker.ts'
-import { freePort, startAgent, startServer } from '../src/processes.ts'
+import { freePort, startDockerAgent, startServer } from '../src/processes.ts'
 
 const shell = (prompt: string): Json => ({
   type: 'RUN_AGENT',
@@ -28,7 +28,7 @@ const world = async (t: Test) => {
     return started
   }
   const agent = (flags: readonly string[] = []) => {
-    const started = startAgent(`${dir}/agent`, port, ['--agent-id', agentId, ...flags])
+    const started = startDockerAgent(`${dir}/agent`, port, ['--agent-id', agentId, ...flags])
     t.teardown(async () => {
       await started.kill()
       await removeContainersOf(agentId)

@@ -15,7 +15,7 @@ import {
   removeContainersOf,
   watchContainers,
 } from '../src/docker.ts'
-import { freePort, type Process, startAgent, startServer } from '../src/processes.ts'
+import { freePort, type Process, startDockerAgent, startServer } from '../src/processes.ts'
 
 /** Each is two starts of a process and one of a container. */
 const CELLS_AT_A_TIME = 3
@@ -37,7 +37,7 @@ const world = async (t: Test) => {
   const server = await startServer(`${dir}/server`, port)
   t.teardown(server.kill)
   const agent = (agentId: string, flags: readonly string[] = []) => {
-    const process = startAgent(`${dir}/${agentId}`, port, ['--agent-id', agentId, ...flags])
+    const process = startDockerAgent(`${dir}/${agentId}`, port, ['--agent-id', agentId, ...flags])
     t.teardown(async () => {
       await process.kill()
       await removeContainersOf(agentId)

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { createApi, type Json } from '../src/api.ts'
 import { containersOf, countStarts, dockerode, needsDocker, removeContainersOf } from '../src/docker.ts'
-import { freePort, startAgent, startServer } from '../src/processes.ts'
+import { freePort, startDockerAgent, startServer } from '../src/processes.ts'
 
 const SECRET = 'hunter2\'s "own" $ecret'
 const LIMITS = { memoryBytes: 64 * 2 ** 20, cpus: 0.5, workspaceBytes: 8 * 2 ** 20, pidsMax: 64 }
@@ -40,7 +40,13 @@ const world = async (t: Test) => {
   const server = await startServer(`${dir}/server`, port)
   t.teardown(server.kill)
   const agent = (agentId: string, flags: readonly string[] = []) => {
-    const process = startAgent(`${dir}/${agentId}`, port, ['--agent-id', agentId, '--log-level', 'trace', ...flags])
+    const process = startDockerAgent(`${dir}/${agentId}`, port, [
+      '--agent-id',
+      agentId,
+      '--log-level',
+      'trace',
+      ...flags,
+    ])
     t.teardown(async () => {
       await process.kill()
       await removeContainersOf(agentId)

@@ -1,5 +1,5 @@
 /** A file that an attempt leaves, by the hash of its content: SHA-256 in lowercase hexadecimal. */
-import { type Static, Type } from 'typebox'
+import { type Static, Type } from './typebox.ts'
 
 export const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' })
 

@@ -1,6 +1,7 @@
 /** One hand-over of a command to one agent, numbered from 1. The number is the fence that every report carries. */
-import { type Static, Type } from 'typebox'
+
 import { CommandError } from './errors.ts'
+import { type Static, Type } from './typebox.ts'
 
 /**
  * - `OFFERED`: shown to one agent, not started; may be withdrawn at any moment.

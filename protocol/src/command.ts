@@ -1,10 +1,11 @@
 /** A command as clients submit it and as they read it back. */
-import { type Static, type TSchema, Type } from 'typebox'
+
 import { AttemptRecord } from './attempt.ts'
 import { type DelayPayload, delayPayload } from './commands/delay.ts'
 import { HttpGetJsonPayload } from './commands/http-get-json.ts'
 import { RunAgentSubmission } from './commands/run-agent.ts'
 import { CommandError, FAILURE_CODE_PATTERN } from './errors.ts'
+import { type Static, type TSchema, Type } from './typebox.ts'
 
 export const COMMAND_TYPES = ['DELAY', 'HTTP_GET_JSON', 'RUN_AGENT'] as const
 export type CommandType = (typeof COMMAND_TYPES)[number]

@@ -2,7 +2,7 @@
  * The two tables of codes. A code, once published, is never reused for another meaning.
  * `docs/errors.md` is held against this file by a test, both ways.
  */
-import { type Static, Type } from 'typebox'
+import { type Static, Type } from './typebox.ts'
 
 /** What the HTTP API answers where a request cannot be served. Callers branch on `code`; `message` is for people. */
 export const API_ERRORS = {

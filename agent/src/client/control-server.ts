@@ -17,7 +17,7 @@ import type {
   WaitResponse,
 } from '@agent-executor/protocol'
 import * as protocol from '@agent-executor/protocol'
-import { Compile } from 'typebox/compile'
+import { Compile } from '@agent-executor/protocol/typebox'
 import { Agent, request } from 'undici'
 
 /** No answer, or none that can be believed. */

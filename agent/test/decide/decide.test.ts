@@ -1,6 +1,6 @@
 import { HeldAttempt } from '@agent-executor/protocol'
+import { Compile } from '@agent-executor/protocol/typebox'
 import t from 'tap'
-import Value from 'typebox/value'
 import { backoffMs, jittered } from '../../src/decide/backoff.ts'
 import { inventory, wanted } from '../../src/decide/inventory.ts'
 import { fenceMarginMs, leaseEndsMs, mustStop } from '../../src/decide/lease.ts'
@@ -40,7 +40,7 @@ t.test('inventory', async (t) => {
     const phases = Object.fromEntries(held.map(({ attemptId, phase }) => [attemptId, phase]))
     t.same(phases, { 'a.1': 'accepted', 'b.1': 'running', 'c.1': 'finished', 'd.1': 'interrupted', 'e.1': 'finished' })
     for (const item of held) {
-      t.ok(Value.Check(HeldAttempt, item), `${item.attemptId} has the shape of the protocol`)
+      t.ok(Compile(HeldAttempt).Check(item), `${item.attemptId} has the shape of the protocol`)
       const over = item.phase === 'finished' || item.phase === 'interrupted'
       t.equal(item.outcomeSha256 !== undefined && item.outcome !== undefined, over)
       t.notOk('offer' in item)

@@ -1,6 +1,6 @@
 /** What the routes of profiles and of templates have in common. */
 import { DocumentName } from '@agent-executor/protocol'
-import { Type } from 'typebox'
+import { Type } from '@agent-executor/protocol/typebox'
 import { instant } from '../lifecycle/record.ts'
 import {
   deleteDocument,

@@ -1,7 +1,7 @@
 /** Who works on a cell's command: an agent process, or a client of the simple API. Both can die and come back. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Exchange, FaultyProxy } from '../faulty-proxy.ts'
-import { type Process, startAgent } from '../processes.ts'
+import { type Process, startAgent, startDockerAgent } from '../processes.ts'
 import type { Cell } from './cells.ts'
 import { createCrashFile } from './crash-file.ts'
 
@@ -33,14 +33,14 @@ const LOOK_MS = 10
 const SETTLE_MS = 60_000
 const CALL_MS = 10_000
 
-export function createAgentActor(dataDir: string, agentId: string, proxy: FaultyProxy): Actor {
+export function createAgentActor(dataDir: string, agentId: string, proxy: FaultyProxy, hasDocker: boolean): Actor {
   const lives: { process: Process; endedMs: number }[] = []
   const crashFile = createCrashFile(`${dataDir}-crash-at`)
   const newest = (): Process | undefined => lives.at(-1)?.process
   return {
     start() {
       const flags = ['--agent-id', agentId, '--poll-interval', String(POLL_MS), ...crashFile.flags]
-      const process = startAgent(dataDir, proxy.port, flags)
+      const process = (hasDocker ? startDockerAgent : startAgent)(dataDir, proxy.port, flags)
       const life = { process, endedMs: Number.POSITIVE_INFINITY }
       lives.push(life)
       void process.ended.then(() => {

@@ -141,6 +141,9 @@ const SERVER_ROWS: Readonly<
   'batch.half-written': ['waiting'],
 }
 
+/** What each of these syncs tells of the command: its phase in `held`, or nothing. */
+export const SYNC_TELLS: readonly (string | null)[] = [null, 'accepted', 'finished', null]
+
 type Column = { restart: Restart; retries: boolean }
 
 const once = (restart: Restart): Column => ({ restart, retries: false })

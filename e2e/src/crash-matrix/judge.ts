@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { lifecycleDiagram } from '@agent-executor/control-server/lifecycle/diagram'
 import type { CommandView } from '../api.ts'
 import type { Exchange } from '../faulty-proxy.ts'
-import { type Cell, type Ending, LEASE_MS, TYPES } from './cells.ts'
+import { type Cell, type Ending, LEASE_MS, SYNC_TELLS, TYPES } from './cells.ts'
 import type { Event, Observed } from './run-cell.ts'
 
 export type Verdict = {
@@ -19,7 +19,10 @@ export type Verdict = {
   /** Whether the crash or fault did happen, and how long after it the command was final; null where it was before. */
   happened: boolean
   recoveryMs: number | null
-  /** Nothing is broken but the expectation, and the machine was too slow to hold a lease: what else was to happen? */
+  /**
+   * It says nothing, because the machine was too slow: nothing is broken but the expectation, and a lease may have ended;
+   * or the crash came in another sync than the cell is about.
+   */
   tooSlow: boolean
 }
 
@@ -73,8 +76,20 @@ export function judge(cell: Cell, seen: Observed): Verdict {
     happened: seen.causedMs !== null,
     recoveryMs: recoveryMs(seen),
     // Where nothing was provoked, nothing was shown either.
-    tooSlow: (slow || seen.causedMs === null) && unnamed.length > 0 && broken.length === 0,
+    tooSlow:
+      broken.length === 0 &&
+      (((slow || seen.causedMs === null) && unnamed.length > 0) || cameElsewhere(cell, command, seen)),
   }
+}
+
+/** Whether the sync in which the server died told something else of the command than that one does by its number. */
+function cameElsewhere({ cause }: Cell, command: CommandView | null, { exchanges }: Observed): boolean {
+  const [, hit] = cause.kind === 'crash' && cause.in === 'server' ? (/^sync\..*:(\d)$/.exec(cause.point) ?? []) : []
+  const fatal = exchanges.find(({ message, status }) => message === 'sync' && status === null)
+  if (hit === undefined || command === null || fatal === undefined) return false
+  const { held } = JSON.parse(fatal.request) as { held: { attemptId: string; phase: string }[] }
+  const phase = held.find(({ attemptId }) => attemptId.startsWith(`${command.commandId}.`))?.phase ?? null
+  return phase !== SYNC_TELLS[Number(hit) - 1]
 }
 
 /** By the clock of the server, which is the one of this machine. */

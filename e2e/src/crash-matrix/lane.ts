@@ -19,6 +19,8 @@ const LOOK_MS = 100
 /** Somebody who works, and the way to the server, which can be made to go wrong. */
 export type Worker = { actor: Actor; proxy: FaultyProxy }
 
+type Kind = Pick<Cell, 'client' | 'type'>
+
 export type Lane = {
   api: Api
   /** Starts the server where it is dead, with no crash point. */
@@ -29,9 +31,9 @@ export type Lane = {
   crashed: () => Promise<number>
   killServer: () => Promise<void>
   /** A new one for one cell, not started. */
-  fresh: (client: Cell['client'], name: string) => Promise<Worker>
+  fresh: (cell: Kind, name: string) => Promise<Worker>
   /** One that stays, paused and without connections: `worker`, or `other` for the one that takes over. */
-  resident: (client: Cell['client'], name: 'worker' | 'other') => Promise<Worker>
+  resident: (cell: Kind, name: 'worker' | 'other') => Promise<Worker>
   /** To be read once more at the end. */
   remember: (command: CommandView) => void
   /** What the server said last, for people. */
@@ -59,17 +61,17 @@ export async function openLane(dir: string): Promise<Lane> {
     crashAt: crashFile.tell,
     crashed: () => crashFile.died(server),
     killServer: async () => server?.kill(),
-    async fresh(client, name) {
+    async fresh({ client, type }, name) {
       const proxy = await startFaultyProxy(port)
-      return {
-        proxy,
-        actor: client === 'agent' ? createAgentActor(`${dir}/${name}`, name, proxy) : createSimpleActor(name, proxy),
-      }
+      const agent = () => createAgentActor(`${dir}/${name}`, name, proxy, type === 'RUN_AGENT')
+      return { proxy, actor: client === 'agent' ? agent() : createSimpleActor(name, proxy) }
     },
-    async resident(client, name) {
+    async resident(kind, name) {
+      const { client } = kind
+      const takes = kind.type === 'RUN_AGENT' ? 'containers' : client
       // Containers are found by the agent's id: it is one of this lane alone.
-      const id = `${name}-${client}-${basename(dir)}`
-      const resident = residents.get(id) ?? (await lane.fresh(client, id))
+      const id = `${name}-${takes}-${basename(dir)}`
+      const resident = residents.get(id) ?? (await lane.fresh(kind, id))
       residents.set(id, resident)
       if (client === 'agent' && !resident.actor.alive()) {
         await lane.serve()

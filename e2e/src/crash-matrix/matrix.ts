@@ -11,7 +11,7 @@ import { type Figures, figuresOf, type Result } from './report.ts'
 import { nothing, type Observed, runCell } from './run-cell.ts'
 
 /** A cell that the machine was too slow for is run so often, and then judged all the same. */
-const TIMES = 3
+const TIMES = 4
 
 export type MatrixOptions = {
   cells: readonly Cell[]

@@ -56,8 +56,8 @@ export async function runCell(
   const crash = cause.kind === 'crash' ? cause : null
   const agentDies = crash !== null && (crash.in === 'agent' || crash.both)
   const seen: Observed = { ...nothing }
-  const other = cell.other ? await lane.resident(client, 'other') : null
-  const worker = cell.fresh ? await lane.fresh(client, `${client}-${number}`) : await lane.resident(client, 'worker')
+  const other = cell.other ? await lane.resident(cell, 'other') : null
+  const worker = cell.fresh ? await lane.fresh(cell, `${client}-${number}`) : await lane.resident(cell, 'worker')
   const { actor, proxy } = worker
   const crowd = situation === 'crowded' ? createCrowd(api, `crowd-${number}`) : null
   const workers: readonly Worker[] = other === null ? [worker] : [worker, other]

@@ -1,4 +1,4 @@
-import { type Static, Type } from 'typebox'
+import { type Static, Type } from '../typebox.ts'
 
 /** Payload of `DELAY`: wait `ms` milliseconds, a whole number from 0 to the server's `DELAY_MS_MAX`. */
 export const delayPayload = (msMax: number) =>

@@ -1,4 +1,4 @@
-import { type Static, Type } from 'typebox'
+import { type Static, Type } from '../typebox.ts'
 
 /** The documented cap on a body of HTTP_GET_JSON: counted in bytes after decoding, cut at a UTF-8 boundary. */
 export const HTTP_BODY_BYTES_MAX = 102_400

@@ -1,7 +1,7 @@
-import { type Static, Type } from 'typebox'
 import { ARTIFACT_PATTERNS_MAX, type Artifact, Sha256 } from '../artifact.ts'
 import { ENGINES, type EngineName } from '../engines/index.ts'
 import type { JsonValue } from '../json.ts'
+import { type Static, Type } from '../typebox.ts'
 
 export const RUN_AGENT_TIMEOUT_MS_DEFAULT = 900_000
 export const RUN_AGENT_FILES_MAX = 256

@@ -1,5 +1,5 @@
 /** The engines that exist. Another one is a file beside this one, and its name here. */
-import { Type } from 'typebox'
+import { Type } from '../typebox.ts'
 import { CAPABILITIES, type Capability, type EngineDefinition } from './engine.ts'
 import { shell } from './shell.ts'
 

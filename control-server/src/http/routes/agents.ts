@@ -13,7 +13,7 @@ import {
   WAIT_MS_MAX,
   WaitResponse,
 } from '@agent-executor/protocol'
-import { Type } from 'typebox'
+import { Type } from '@agent-executor/protocol/typebox'
 import type { Agent } from '../../lifecycle/agent.ts'
 import { engineRecords } from '../../lifecycle/engines.ts'
 import { heartbeat } from '../../lifecycle/heartbeat.ts'

@@ -13,9 +13,9 @@ import {
   type Submission,
   submissionSchema,
 } from '@agent-executor/protocol'
+import { Type } from '@agent-executor/protocol/typebox'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { uploadsOf } from '../../lifecycle/files.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'

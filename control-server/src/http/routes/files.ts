@@ -12,8 +12,8 @@ import {
   Sha256,
   UploadRecord,
 } from '@agent-executor/protocol'
+import { Type } from '@agent-executor/protocol/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { lastGrantedAttempt } from '../../lifecycle/command.ts'
 import { blobRefusal, namedInResult, stateOf, takeList } from '../../lifecycle/files.ts'
 import { instant } from '../../lifecycle/record.ts'

@@ -1,6 +1,6 @@
 /** Is it there, is it alive, can it serve. The only routes that will never ask for a key. */
 import { PROTOCOL } from '@agent-executor/protocol'
-import { Type } from 'typebox'
+import { Type } from '@agent-executor/protocol/typebox'
 import type { App, Context } from '../context.ts'
 
 const Health = Type.Object({

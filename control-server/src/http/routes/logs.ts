@@ -13,8 +13,7 @@ import {
   oneOf,
   parseAttemptId,
 } from '@agent-executor/protocol'
-import { Type } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { Compile, Type } from '@agent-executor/protocol/typebox'
 import { type LogDecision, type LogPlace, takeChunk, takeEnd } from '../../lifecycle/logs.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'

@@ -1,6 +1,6 @@
 /** Profiles: read, write, and what one comes to for a request. */
 import { DocumentName, ProfileRecord, ProfileSummary, Resolution, TEXT_CHARACTERS_MAX } from '@agent-executor/protocol'
-import { Type } from 'typebox'
+import { Type } from '@agent-executor/protocol/typebox'
 import { readProfile } from '../../documents/read-content.ts'
 import type { LiveProfile, ProfileContent } from '../../profiles/document.ts'
 import { runRefusal } from '../../profiles/profile-run.ts'

@@ -3,8 +3,8 @@
  * HTTP does not expect of it; kept for the clients that exist (docs/adr/0001), never cached, and without HEAD.
  */
 import { CommandRecord, Id, SimpleReport } from '@agent-executor/protocol'
+import { Type } from '@agent-executor/protocol/typebox'
 import { canonicalJson, sha256 } from '@agent-executor/runtime'
-import { Type } from 'typebox'
 import { commandRecord } from '../../lifecycle/record.ts'
 import { nextCommand, outcomeOf, SIMPLE_TYPES, simpleReport } from '../../lifecycle/simple-api.ts'
 import type { App, Context } from '../context.ts'

@@ -6,7 +6,7 @@ import {
   TemplateSummary,
   VariableValues,
 } from '@agent-executor/protocol'
-import { Type } from 'typebox'
+import { Type } from '@agent-executor/protocol/typebox'
 import { readTemplate } from '../../documents/read-content.ts'
 import type { LiveTemplate, TemplateContent } from '../../profiles/document.ts'
 import type { App, Context } from '../context.ts'
