@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The agent as a process: reads the settings, opens the journal, runs, drains on a signal. */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +25,7 @@ import { createControlServer } from './client/control-server.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
 import { createDocker } from './docker/docker.ts'
+import { examine, findingText, isFit } from './doctor.ts'
 import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
@@ -41,6 +43,8 @@ import { openSpools } from './logs/spools.ts'
 import { createLogUploader } from './logs/uploader.ts'
 import { createTrigger } from './trigger.ts'
 
+/** Of `agent doctor`. */
+const HEALTH_MS = 10_000
 /** How long the server may be silent until an attempt fails whose uploads it has. */
 const FETCH_PATIENCE_MS = 120_000
 
@@ -53,11 +57,12 @@ const fail = (message: string, code: number): never => {
   process.exit(code)
 }
 
-const argv = process.argv.slice(2)
+const isDoctor = process.argv[2] === 'doctor'
+const argv = process.argv.slice(isDoctor ? 3 : 2)
 if (argv.includes('--help')) {
   const points = Object.entries(CRASH_POINTS).map(([name, meaning]) => `  ${name.padEnd(24)} ${meaning}`)
   const lines = ['', 'Crash points (development, --crash-at=<point>[:n]):', ...points]
-  process.stdout.write(helpText(`agent ${version}`, 'node agent/dist/src/main.js [flags]', SETTINGS, lines))
+  process.stdout.write(helpText(`agent ${version}`, 'node agent/dist/src/main.js [doctor] [flags]', SETTINGS, lines))
   process.exit(0)
 }
 
@@ -81,6 +86,38 @@ const { settings, slots, warnings } = understood(() => {
 if (argv.includes('--print-config')) {
   process.stdout.write(`${JSON.stringify(printableSettings(SETTINGS, settings), null, 2)}\n`)
   process.exit(0)
+}
+
+const dataDir =
+  settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
+const file = join(dataDir, 'idempotency.db')
+if (isDoctor) {
+  const findings = await examine(
+    {
+      ...{ dataDir, serverUrl: settings.serverUrl, slots: settings.maxConcurrentAgents },
+      ...{ dockerSocket: settings.dockerSocket, runtime: settings.runAgentRuntime },
+      images: [settings.runAgentImage, ...settings.runAgentImages],
+    },
+    {
+      docker: createDocker({ socketPath: settings.dockerSocket, onChange() {} }),
+      async health() {
+        const answer = await fetch(new URL('/health', settings.serverUrl), { signal: AbortSignal.timeout(HEALTH_MS) })
+        if (!answer.ok) throw new Error(`GET /health answers ${answer.status}`)
+        return answer.json()
+      },
+      openJournal() {
+        if (!existsSync(file)) return { agentId: `${settings.agentId || 'a new id'}, made at the first start` }
+        const journal = openJournal({
+          ...{ file, newAgentId: '', newJournalId: '', nowMs: Date.now(), crashPoint: () => {} },
+        })
+        const { agentId } = journal.identity()
+        journal.close()
+        return { agentId }
+      },
+    },
+  )
+  process.stdout.write(findingText(findings))
+  process.exit(isFit(findings) ? EXIT.ok : 1)
 }
 
 const logger = createLogger({
@@ -108,9 +145,6 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 
-const dataDir =
-  settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
-const file = join(dataDir, 'idempotency.db')
 const journal = (() => {
   try {
     const newAgentId = settings.agentId || `agent-${randomBytes(4).toString('hex')}`

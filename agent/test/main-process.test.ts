@@ -123,6 +123,21 @@ t.test('nonsense is refused by name, with exit code 78, before anything is touch
   t.notOk(existsSync(join(dir, 'data')))
 })
 
+t.test('doctor tells what is there and what is not, and its exit code whether an agent can work', async (t) => {
+  const server = await fakeControlServer(t)
+  const dir = t.testdir()
+  const { child, ended } = await working(t, server, dir)
+  const flags = ['doctor', `--data-dir=${join(dir, 'data')}`, '--docker-socket=/nowhere.sock']
+  const beside = await spawned(t, dir, [...flags, `--server-url=${server.url}`]).ended
+  t.match(beside.stdout, /^missing {2}journal .*in use by another process/m)
+  t.match(beside.stdout, /^missing {2}docker .*\/nowhere\.sock/m)
+  child.kill('SIGTERM')
+  await ended
+  const alone = await spawned(t, dir, [...flags, '--server-url=http://127.0.0.1:9']).ended
+  t.match(alone, { code: 1, stdout: /^ok {7}journal {10}of agent agent-[0-9a-f]{8}$/m })
+  t.match(alone.stdout, /^failed {3}control server /m)
+})
+
 t.test('a number beyond its limit becomes the limit, and says so', async (t) => {
   const server = await fakeControlServer(t)
   const { output } = await working(t, server, t.testdir(), ['--poll-interval=1'])

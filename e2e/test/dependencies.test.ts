@@ -228,6 +228,12 @@ const RULES: readonly Rule[] = [
     why: 'what a container is made with, and whether it may be, is decided without Docker',
   },
   {
+    from: 'agent/src/doctor.ts',
+    may: [PROTOCOL, 'node:fs', 'node:fs/promises', 'node:path'],
+    types: ['agent/src/docker/docker.ts'],
+    why: 'it looks, through what it is given, and changes nothing',
+  },
+  {
     from: 'agent/src/upload-loop.ts',
     may: ['agent/src/decide'],
     why: 'when to send again is the same, whatever is sent',

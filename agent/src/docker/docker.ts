@@ -214,6 +214,14 @@ export function createDocker(options: {
       return stat.size > 0 || mtimeMs > 0 ? mtimeMs : null
     },
 
+    async version(): Promise<{ engine: string; api: string }> {
+      const { Version, ApiVersion } = await call('version', CALL_MS, (api, abortSignal) =>
+        // The types do not know that it takes options.
+        (api.version as (options: object) => Promise<Dockerode.DockerVersion>)({ abortSignal }),
+      )
+      return { engine: Version, api: ApiVersion }
+    },
+
     /** Whether it has the OCI runtime; empty is its default. */
     async hasRuntime(name: string): Promise<boolean> {
       if (name === '') return true

@@ -50,13 +50,17 @@ export async function openLane(dir: string): Promise<Lane> {
   const finals = new Map<string, CommandView>()
   const residents = new Map<string, Worker>()
   let server: Process | undefined
+  let starting: Promise<Process> | undefined
 
   const lane: Lane = {
     api,
     async serve() {
+      // One at a time: a cell that came to no end may still be at it.
+      await starting?.catch(() => {})
       if (server?.running()) return
       crashFile.forget()
-      server = await startServer(`${dir}/server`, port, [...limits, ...crashFile.flags])
+      starting = startServer(`${dir}/server`, port, [...limits, ...crashFile.flags])
+      server = await starting
     },
     crashAt: crashFile.tell,
     crashed: () => crashFile.died(server),

@@ -124,6 +124,7 @@ export async function runCell(
     actor.start()
   }
 
+  let restarted: Promise<void> = Promise.resolve()
   try {
     await lane.serve()
     const submitted: { command: Promise<CommandView> | null } = { command: null }
@@ -131,7 +132,8 @@ export async function runCell(
     crowd?.stop()
     if (crash?.both) await (crash.in === 'agent' ? lane.killServer() : actor.kill())
     other?.actor.resume()
-    const restarted = restart()
+    restarted = restart()
+    restarted.catch(() => {})
     const { commandId } = (await submitted.command) as CommandView
     seen.first = await api.final(commandId, FINAL_MS)
     const sinceMs = Date.now()
@@ -144,6 +146,7 @@ export async function runCell(
   } catch (error) {
     seen.problem = error instanceof Error ? error.message : String(error)
   }
+  await restarted.catch(() => {})
 
   await other?.actor.pause()
   await (cell.fresh ? actor.kill() : actor.pause())
