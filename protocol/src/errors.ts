@@ -136,6 +136,14 @@ export const FAILURE_CODES = {
     true,
     'The container ended as it does when Docker or its machine stops, and nobody watched: it may have run in part.',
   ],
+  BUDGET_EXCEEDED: [
+    false,
+    'A limit of money or tokens left no room for a call of a model; `details` has the scope and the unit.',
+  ],
+  TURN_LIMIT: [false, 'The run wanted more calls of a model than `limits.requests` allows.'],
+  GATEWAY_ERROR: [true, 'The model could not be asked: the provider cannot be reached, or it refused the call.'],
+  ENGINE_ERROR: [false, 'The engine says that it failed, in words of its own; `result` has them.'],
+  NO_CHANGES: [false, 'The engine ended well and left nothing: no answer, and no change.'],
   EXECUTION_FAILED: [false, 'An agent of the simple API reported an error without a code.'],
   INTERNAL_ERROR: [false, 'A fault in the agent itself.'],
 } as const satisfies Record<string, readonly [retryable: boolean, meaning: string]>

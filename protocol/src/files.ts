@@ -1,7 +1,8 @@
 /** Files on their way: what clients bring for runs, and what agents bring of their attempts. */
 import { type Static, Type } from 'typebox'
 import { ARTIFACTS_MAX, Artifact, Sha256 } from './artifact.ts'
-import { Id, oneOf } from './command.ts'
+import { Id } from './command.ts'
+import { oneOf } from './schema.ts'
 
 /** Of the list of an attempt, which as JSON takes many times as much memory: names have to fit. */
 export const ARTIFACT_LIST_BYTES_MAX = 1_048_576

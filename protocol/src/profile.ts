@@ -1,6 +1,6 @@
 /** Profiles and templates: as operators write them, as clients read them, and what a profile comes to for one request. */
 import { type Static, Type } from 'typebox'
-import { Instant, oneOf } from './command.ts'
+import { Instant, oneOf } from './schema.ts'
 
 const DAY_MS = 86_400_000
 /** Longest template, prompt, script and value of a variable, in characters. */

@@ -25,6 +25,10 @@ const FIELDS_OF: Readonly<Record<Capability, readonly FieldPath[]>> = {
   model: ['agent.model'],
   system: ['prompt.system'],
   tools: ['tools.allow', 'tools.deny'],
+  mcp: [],
+  resume: [],
+  limits: [],
+  egress: [],
 }
 
 /** Why the configuration cannot run, or null. What the request says is its fault, the rest is the profile's. */

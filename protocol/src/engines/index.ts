@@ -1,11 +1,15 @@
 /** The engines that exist. Another one is a file beside this one, and its name here. */
 import { Type } from 'typebox'
+import { claudeCode } from './claude-code.ts'
+import { codex } from './codex.ts'
 import { CAPABILITIES, type Capability, type EngineDefinition } from './engine.ts'
+import { gemini } from './gemini.ts'
+import { opencode } from './opencode.ts'
 import { shell } from './shell.ts'
 
-export { CAPABILITIES, type Capability, type EngineDefinition, PROMPT_FILE } from './engine.ts'
+export { CAPABILITIES, type Capability, type EngineDefinition, PROVIDERS, type ProviderName } from './engine.ts'
 
-const ALL = [shell] as const
+const ALL = [shell, claudeCode, codex, opencode, gemini] as const
 export type EngineName = (typeof ALL)[number]['name']
 
 export const ENGINE_DEFINITIONS: readonly EngineDefinition[] = ALL

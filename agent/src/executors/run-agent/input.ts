@@ -1,15 +1,14 @@
 /** What goes into a container before its start, and the command that it begins with. Pure. */
+import { adapterOf, type EngineRun } from '@agent-executor/engines'
 import {
   ARTIFACT_PATTERNS_DEFAULT,
-  engineNamed,
   HOOK_NAMES,
   type Hook,
   type HookName,
-  PROMPT_FILE,
   type RunAgentFile,
   type RunAgentPayload,
 } from '@agent-executor/protocol'
-import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
+import { HOME, INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
@@ -57,11 +56,17 @@ export function engineScript(
 
 export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
 
+const NO_MODEL: Omit<EngineRun, 'folders'> = {
+  ...{ model: null, system: null, tools: {}, mcpServers: {}, limits: {} },
+  ...{ sessionId: '', resume: null, gatewayUrl: '' },
+}
+
 /** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
 const commandOf = (engine: string, folder: string): string => {
   // One that this agent does not know is offered to none; a shell that says so is all that could run.
-  const argv = engineNamed(engine)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${engine}' >&2; exit 127`]
-  return argv.map((part) => quoted(part === PROMPT_FILE ? `${folder}/prompt` : part)).join(' ')
+  const argv = adapterOf(engine)?.call({ ...NO_MODEL, folders: { input: folder, home: HOME, workspace: WORKSPACE } })
+    .argv ?? ['/bin/sh', '-c', `echo 'no engine ${engine}' >&2; exit 127`]
+  return argv.map(quoted).join(' ')
 }
 
 function supervised(command: string, hooks: Hooks, artifacts: readonly string[], folder: string): string[] {

@@ -11,6 +11,7 @@
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { adapterOf } from '@agent-executor/engines'
 import {
   ARTIFACT_PATTERNS_DEFAULT,
   attemptId,
@@ -118,7 +119,9 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
         ...{ slots, image, hasImage, runtime, hasRuntime },
         docker: { up: docker.up(), reason: docker.reason() },
       })
-      return Object.fromEntries(ENGINES.map((engine) => [engine, here]))
+      return Object.fromEntries(
+        ENGINES.filter((engine) => adapterOf(engine) !== undefined).map((engine) => [engine, here]),
+      )
     },
     run: (work, signal, container) =>
       work.payload.dryRun === true
