@@ -65,6 +65,7 @@ t.test('one of the pool is started anew only where it has certainly not begun', 
 
 const end = (change: Partial<End>): End => ({
   ...{ exitCode: 0, oomKilled: false, stoppedFor: null, unwatched: false, lastWords: '', hasHooks: false },
+  engine: null,
   ...change,
 })
 

@@ -104,7 +104,15 @@ t.test('whatever a prompt says last, exit code 0 alone is success and only hooks
       fc.boolean(),
       fc.constantFrom('', 'agent-executor: ended pre=0 engine=0 post=1', 'agent-executor: ended engine=123', 'noise'),
       (exitCode, hasHooks, lastWords) => {
-        const end = { exitCode, oomKilled: false, stoppedFor: null, unwatched: false, lastWords, hasHooks }
+        const end = {
+          exitCode,
+          oomKilled: false,
+          stoppedFor: null,
+          unwatched: false,
+          lastWords,
+          hasHooks,
+          engine: null,
+        }
         const { failure } = classify(end)
         if ((failure === null) !== (exitCode === 0)) return false
         const isHook = failure?.code === 'HOOK_FAILED'

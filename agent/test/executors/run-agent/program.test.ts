@@ -17,7 +17,7 @@ const SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].map((argv) => 
 }))
 
 type Change = Partial<Parameters<typeof program>[1]>
-const input = (change: Change) => ({ prompt: 'true', files: [], hooks: {}, env: null, ...change })
+const input = (change: Change) => ({ prompt: 'true', files: [], hooks: {}, env: null, engine: null, ...change })
 const payload = (change: Change): RunAgentPayload => ({
   engine: 'shell',
   prompt: '',
