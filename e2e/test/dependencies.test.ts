@@ -54,8 +54,13 @@ const RULES: readonly Rule[] = [
   {
     from: 'gateway/src/ledger.ts',
     may: ['gateway/src/allowance.ts', RUNTIME, 'node:url'],
-    types: ['gateway/src/wire'],
+    types: ['gateway/src/wire', 'gateway/src/prices.ts'],
     why: 'the books keep what they are told, and see no request',
+  },
+  {
+    from: 'gateway/src/control',
+    may: ['gateway/src', PROTOCOL, 'fastify', 'typebox', 'node:http'],
+    why: 'what an agent may ask has the words of the wire; it touches no provider',
   },
   {
     from: 'gateway/src',

@@ -1,6 +1,7 @@
 /** Anthropic's Messages. Its counts of input leave out what the cache has, and those of a stream replace one another. */
 import {
   countOf,
+  hasCounts,
   type JsonObject,
   limitOf,
   modelOf,
@@ -53,7 +54,7 @@ function createReader(): UsageReader {
       if (typeof usage === 'object' && usage !== null) told = { ...told, ...usage }
       if (event.type === 'message_stop' || event.type === 'message') complete = true
     },
-    usage: () => (told === null ? null : usageOf(told)),
+    usage: () => (told === null || !hasCounts(told, 'input_tokens', 'output_tokens') ? null : usageOf(told)),
     isComplete: () => complete,
   }
 }

@@ -1,6 +1,7 @@
 /** Gemini's generateContent. Each chunk tells the usage so far; what was thought is counted beside the answer. */
 import {
   countOf,
+  hasCounts,
   limitOf,
   modelOf,
   NO_USAGE,
@@ -56,7 +57,7 @@ function createReader(): UsageReader {
   return {
     take(value) {
       const { usageMetadata, candidates } = objectOf(value)
-      if (typeof usageMetadata === 'object' && usageMetadata !== null) {
+      if (hasCounts(objectOf(usageMetadata), 'promptTokenCount')) {
         const told = objectOf(usageMetadata)
         const inputTokens = countOf(told.promptTokenCount) + countOf(told.toolUsePromptTokenCount)
         usage = {

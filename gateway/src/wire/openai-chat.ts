@@ -45,8 +45,7 @@ function createReader(): UsageReader {
       const { choices, usage: told } = objectOf(value)
       if (Array.isArray(choices) && choices.some((choice) => typeof objectOf(choice).finish_reason === 'string'))
         finished = true
-      if (typeof told === 'object' && told !== null)
-        usage = openaiUsage(objectOf(told), { input: 'prompt_tokens', output: 'completion_tokens' })
+      if (typeof told === 'object' && told !== null) usage = openaiUsage(objectOf(told), 'prompt', 'completion')
     },
     usage: () => usage,
     isComplete: () => finished && usage !== null,

@@ -43,7 +43,7 @@ function createReader(): UsageReader {
       const response: JsonObject = isEnd ? objectOf(event.response) : event.object === 'response' ? event : {}
       if (isEnd || event.object === 'response') complete = true
       if (typeof response.usage === 'object' && response.usage !== null)
-        usage = openaiUsage(objectOf(response.usage), { input: 'input_tokens', output: 'output_tokens' })
+        usage = openaiUsage(objectOf(response.usage), 'input', 'output')
     },
     usage: () => usage,
     isComplete: () => complete,

@@ -92,9 +92,16 @@ export const OUTPUT_TOKENS_LEAST = 1024
 export const objectOf = (value: unknown): JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
 
+/** More than any model can; what is told beyond it would not fit into the books. */
+const COUNT_MAX = 1e9
+
 /** A count of tokens; 0 for whatever is none, so that no answer of a provider can break the books. */
 export const countOf = (value: unknown): number =>
-  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.ceil(value) : 0
+  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.min(Math.ceil(value), COUNT_MAX) : 0
+
+/** A usage that lacks one of these does not say what was used. */
+export const hasCounts = (told: JsonObject, ...names: string[]): boolean =>
+  names.every((name) => typeof told[name] === 'number')
 
 export function modelOf(value: unknown): string {
   if (typeof value !== 'string' || !/^[\w.:@/-]{1,200}$/.test(value))
