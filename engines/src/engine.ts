@@ -11,9 +11,9 @@ export type EngineRun = {
   system: string | null
   tools: Tools
   mcpServers: Readonly<Record<string, McpServer>>
-  /** Made of the command: where the engine takes one, a second start under it fails by itself. */
+  /** A UUID made of the command: where the engine takes one, a second start under it fails by itself. */
   sessionId: string
-  /** The engine's own id of a conversation that goes on. */
+  /** The engine's own id of a conversation that goes on; what `sessionFiles` names has to be back in its place. */
   resume: string | null
   limits: UsageLimits
   /** Where the gateway answers in the sandbox, without a path: `http://127.0.0.1:4000`. */
@@ -23,11 +23,11 @@ export type EngineRun = {
 }
 
 export type EngineCall = {
-  /** Run in the workspace as it is: no shell reads it. The prompt is never part of it. */
+  /** Run in the workspace as it is: no shell reads it. Nothing of the prompt, of instructions or of MCP servers is in it. */
   argv: readonly string[]
   stdin: 'prompt' | 'nothing'
   env: Readonly<Record<string, string>>
-  /** Paths below the home folder, written before the start. */
+  /** Paths below the home folder, written before the start. They may hold what is secret. */
   homeFiles: readonly { path: string; content: string }[]
   /** Paths below the workspace that could run code or redirect traffic: away while the engine runs. `*` as in a shell. */
   quarantine: readonly string[]
@@ -55,4 +55,9 @@ export type EngineAdapter = {
   call: (run: EngineRun) => EngineCall
   /** null: the output means nothing but itself. */
   parser: (() => EngineParser) | null
+  /**
+   * Where a conversation is kept, below the home folder: files and folders with all that is in them, and nothing of them
+   * is a setting that could run code. Empty: it cannot go on elsewhere.
+   */
+  sessionFiles: readonly string[]
 }

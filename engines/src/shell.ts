@@ -11,4 +11,5 @@ export const shell: EngineAdapter = {
     quarantine: [],
   }),
   parser: null,
+  sessionFiles: [],
 }
