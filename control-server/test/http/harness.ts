@@ -91,6 +91,7 @@ export async function startServer(
     logs: store.logs,
     files: store.files,
     blobs,
+    usage: store.usage,
     logFollowers,
     renderer,
     wakeups: {
