@@ -31,6 +31,7 @@ const LIMITS = {
   runCpusMax: 8,
   runPidsMax: 4096,
   runWorkspaceBytesMax: 4_294_967_296,
+  runCostMicroUsdMax: 20_000_000,
 }
 
 export const UPLOAD_TTL_MS = 86_400_000
