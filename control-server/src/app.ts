@@ -16,6 +16,7 @@ import { logRoutes } from './http/routes/logs.ts'
 import { profileRoutes } from './http/routes/profiles.ts'
 import { simpleApiRoutes } from './http/routes/simple-api.ts'
 import { templateRoutes } from './http/routes/templates.ts'
+import { usageRoutes } from './http/routes/usage.ts'
 import { installValidation } from './http/validation.ts'
 
 export type AppOptions = Context & {
@@ -86,6 +87,7 @@ export function buildApp(options: AppOptions): App {
   agentRoutes(app, options)
   logRoutes(app, options)
   fileRoutes(app, options)
+  usageRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

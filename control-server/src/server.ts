@@ -168,6 +168,7 @@ const app = buildApp({
   logs: store.logs,
   files: store.files,
   blobs,
+  usage: store.usage,
   logFollowers,
   renderer,
   wakeups,

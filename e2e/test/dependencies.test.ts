@@ -137,6 +137,7 @@ const RULES: readonly Rule[] = [
       'control-server/src/store/documents.ts',
       'control-server/src/store/files.ts',
       'control-server/src/store/logs.ts',
+      'control-server/src/store/usage.ts',
       'control-server/src/templates/renderer.ts',
     ],
     never: /sqlite/,

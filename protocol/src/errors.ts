@@ -41,6 +41,10 @@ export const API_ERRORS = {
     409,
     'A file of the command names an upload that the server does not have; `details` names each. Nothing was stored.',
   ],
+  NOT_RESUMABLE: [
+    409,
+    'The command that a run wants to go on with is not there, not over, of another engine, or left no conversation.',
+  ],
   ARTIFACT_PENDING: [409, 'The file is still with its agent; ask again later.'],
   NAME_TAKEN: [409, 'There is a profile or template with this name; PUT changes it.'],
   IN_USE: [409, 'Profiles depend on this profile or template and could not be used any more; `details` names each.'],

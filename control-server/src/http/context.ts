@@ -11,6 +11,7 @@ import type { DocumentStore } from '../store/documents.ts'
 import type { FileStore } from '../store/files.ts'
 import type { LogStore } from '../store/logs.ts'
 import type { Store } from '../store/store.ts'
+import type { UsageStore } from '../store/usage.ts'
 import type { Renderer } from '../templates/renderer.ts'
 import type { Wakeups } from '../wakeups.ts'
 
@@ -35,6 +36,7 @@ export type Context = {
   logs: LogStore
   files: FileStore
   blobs: Blobs
+  usage: UsageStore
   logFollowers: LogFollowers
   renderer: Renderer
   wakeups: Wakeups

@@ -35,6 +35,7 @@ import type { LogStore } from './logs.ts'
 import { createSqliteDocuments } from './sqlite-documents.ts'
 import { createSqliteFiles } from './sqlite-files.ts'
 import { createSqliteLogs, type LogStatements } from './sqlite-logs.ts'
+import { createSqliteUsage } from './sqlite-usage.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -45,6 +46,7 @@ import {
   StoreUnavailableError,
   type Submitted,
 } from './store.ts'
+import type { UsageStore } from './usage.ts'
 
 export type SqliteStoreOptions = {
   file: string
@@ -59,6 +61,8 @@ export type SqliteStoreOptions = {
   queueMax?: number
   /** What one page of a list may look at. */
   listMax?: ListMax
+  /** Rows of sums that a question about usage may look at. */
+  usageRowsMax?: number
   /**
    * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
    * nothing this process believes about the file can be trusted any more.
@@ -112,6 +116,7 @@ export type SqliteStore = Store & {
   readonly documents: DocumentStore
   readonly logs: LogStore
   readonly files: FileStore
+  readonly usage: UsageStore
 }
 
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
@@ -275,6 +280,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   })
   const logs = createSqliteLogs(evidenceOf(null))
   const files = createSqliteFiles(evidenceOf('files'))
+  const usage = createSqliteUsage(evidenceOf(null), options.usageRowsMax)
   const save = ({ command, entry }: Change, nowMs: number): void => {
     if (entry.from === null) run('command-insert', rowOfNew(command, policy))
     if (entry.from !== null || command.attempts.length > 0 || !isUntouched(command)) {
@@ -347,6 +353,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     documents: documents.store,
     logs,
     files: files.store,
+    usage,
 
     async submit(command, key, uploads): Promise<Submitted> {
       return write<Submitted>('submit', () => {

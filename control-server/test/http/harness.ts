@@ -31,6 +31,7 @@ const LIMITS = {
   runCpusMax: 8,
   runPidsMax: 4096,
   runWorkspaceBytesMax: 4_294_967_296,
+  runCostMicroUsdMax: 20_000_000,
 }
 
 export const UPLOAD_TTL_MS = 86_400_000
@@ -91,6 +92,7 @@ export async function startServer(
     logs: store.logs,
     files: store.files,
     blobs,
+    usage: store.usage,
     logFollowers,
     renderer,
     wakeups: {

@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { ARTIFACT_PATTERNS_MAX, type Artifact, Sha256 } from '../artifact.ts'
 import { ENGINES, type EngineName } from '../engines/index.ts'
 import type { JsonValue } from '../json.ts'
+import type { McpServer } from '../profile.ts'
 import { UsageLimits, type UsageTotal } from '../usage.ts'
 
 export const RUN_AGENT_TIMEOUT_MS_DEFAULT = 900_000
@@ -49,8 +50,6 @@ const Tools = Type.Object(
 )
 export type Tools = Static<typeof Tools>
 
-/** A server of tools that the engine starts in its container; only a profile can name one. */
-export type McpServer = { command: string; args?: string[]; env?: Record<string, string> }
 /** A host that a run may reach by TLS besides its models, through the gateway. Only a profile can name one. */
 export type EgressHost = { host: string; port: number }
 
@@ -82,7 +81,7 @@ export const RunAgentSubmission = Type.Object(
     /** Of the command: all its attempts together. */
     limits: Type.Optional(UsageLimits),
     /** A command of the same engine whose conversation goes on. */
-    resume: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
+    resume: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' })),
     idleTimeoutMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 86_400_000 })),
     resources: Type.Optional(Type.Partial(Resources, { additionalProperties: false })),
     dryRun: Type.Optional(Type.Boolean({ description: 'Nothing runs; the result is what would' })),
@@ -110,8 +109,9 @@ export type ResolvedFrom = {
 
 /** What is kept apart from everything that anybody can read, for the container alone. */
 export type RunAgentSecrets = {
-  /** Where a secret stands in it: the prompt as it is; the payload has it with `[secret]`. */
+  /** Where a secret stands in it: the prompt as it is; the payload has it with `[secret]`. The same of `system`. */
   prompt?: string
+  system?: string
   promptVars: Record<string, string>
 }
 
