@@ -43,12 +43,12 @@ export type Sandbox = {
   resources: Resources
   /** Docker's name of another runtime, such as `runsc`; empty is its default. */
   runtime: string
-  /** On this machine, with the socket of the attempt; null for what has no way out. */
-  gatewayFolder: string | null
+  /** On this machine, with the socket of the attempt; absent or null for what has no way out. */
+  gatewayFolder?: string | null
 }
 
 export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
-  const { attemptId, agentId, image, entrypoint, resources, runtime } = sandbox
+  const { attemptId, agentId, image, entrypoint, resources, runtime, gatewayFolder = null } = sandbox
   const { memoryBytes, cpus, pidsMax, workspaceBytes } = resources
   return {
     name: containerName(attemptId),
@@ -98,7 +98,7 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
       },
       Mounts: [
         { Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME },
-        ...(sandbox.gatewayFolder === null ? [] : [gatewayMount(sandbox.gatewayFolder)]),
+        ...(gatewayFolder === null ? [] : [gatewayMount(gatewayFolder)]),
       ],
       ...(runtime === '' ? {} : { Runtime: runtime }),
     },

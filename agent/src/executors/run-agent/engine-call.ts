@@ -81,7 +81,7 @@ export function quarantine({ quarantine }: Pick<EngineCall, 'quarantine'>): stri
     `  for each in ${patterns}; do`,
     '    if [ ! -e "$each" ] && [ ! -L "$each" ]; then continue; fi',
     '    if [ -e "$2/$each" ] || [ -L "$2/$each" ]; then continue; fi',
-    '    case $each in */*) mkdir -p "$2/${each%/*}" || return;; esac',
+    `    case $each in */*) mkdir -p "$2/\${each%/*}" || return;; esac`,
     '    mv "$each" "$2/$each" || return',
     '  done',
     '}',

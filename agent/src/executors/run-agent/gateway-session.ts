@@ -1,11 +1,11 @@
 /** The session of one attempt at the gateway: what it may use, and what it has used. Without a gateway there is nobody to ask. */
-import type { EgressHost, RunAgentPayload, UsageLimits } from '@agent-executor/protocol'
+import type { EgressHost, ProviderName, RunAgentPayload, UsageLimits } from '@agent-executor/protocol'
 import { GatewayRefused, GatewayUnavailable, type SessionBody, type SessionUsage } from '../../gateway/client.ts'
 
 /** The gateway as an executor needs it; `gateway/sessions.ts` is one. */
 export type Gateway = {
   /** Whether it has a key of this provider, and answers at all. */
-  has: (provider: string) => boolean
+  has: (provider: ProviderName) => boolean
   up: () => boolean
   reason: () => string
   open: (attemptId: string, body: SessionBody) => Promise<string>
