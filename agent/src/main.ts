@@ -7,6 +7,7 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { COMMAND_TYPES } from '@agent-executor/protocol'
 import {
+  createAddressPolicy,
   createCrashPoints,
   createLeaseClock,
   createLogger,
@@ -25,7 +26,6 @@ import { createControlServer } from './client/control-server.ts'
 import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
 import { createDocker } from './docker/docker.ts'
-import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'

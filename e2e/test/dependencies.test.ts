@@ -300,6 +300,7 @@ const RULES: readonly Rule[] = [
   {
     from: 'agent/src/executors',
     may: ['agent/src/executors', PROTOCOL, 'undici', NODE],
+    types: [RUNTIME],
     never: /journal|client/,
     why: 'an executor has one effect and no say in what becomes of it',
   },

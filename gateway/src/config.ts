@@ -107,6 +107,23 @@ export const SETTINGS = {
     choices: ['deny', 'unmetered'],
     meaning: 'A model whose price nobody knows, where money is limited: refused, or passed without a cost',
   },
+  allowPrivateEgress: {
+    kind: 'flag',
+    name: 'GATEWAY_ALLOW_PRIVATE_EGRESS',
+    flag: '--allow-private-egress',
+    default: false,
+    meaning: 'Hosts that a profile names may have private and loopback addresses',
+  },
+  egressBytesMax: {
+    kind: 'integer',
+    name: 'EGRESS_BYTES_MAX',
+    flag: '--egress-bytes-max',
+    default: 256 * 2 ** 20,
+    min: 0,
+    max: 2 ** 40,
+    unit: 'bytes',
+    meaning: 'What an attempt may send to such hosts, and receive of them',
+  },
   logLevel: {
     kind: 'text',
     name: 'LOG_LEVEL',

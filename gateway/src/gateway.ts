@@ -6,9 +6,11 @@
 import { EventEmitter, once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import { Agent, request as send } from 'undici'
 import { allowanceNow, inputTokensOf, type Wanted } from './allowance.ts'
+import type { Egress, EgressHost } from './egress.ts'
 import type { Begun, Ledger, Limit, Scope, Settlement } from './ledger.ts'
 import { createMeter } from './meter.ts'
 import type { Prices } from './prices.ts'
@@ -24,8 +26,8 @@ export type SessionOptions = {
   limits: readonly Limit[]
   /** Models that may be asked for; empty: all. */
   models: readonly string[]
-  /** Hosts that may be reached through it beside the providers. */
-  egress?: readonly { host: string; port: number }[]
+  /** Hosts that may be reached beside the providers. */
+  egress?: readonly EgressHost[]
 }
 
 export type Session = {
@@ -80,6 +82,8 @@ export function createGateway(options: {
   log: (facts: object, message: string) => void
   /** What every call counts for, besides what its session says, and what limits that. */
   everywhere?: (atMs: number) => { scopes: readonly Scope[]; limits: readonly Limit[] }
+  /** The way to other hosts; there is none where it is absent. */
+  egress?: Egress
   /** Models that any session may ask for; empty: all. */
   models?: readonly string[]
   /** A model whose price nobody knows passes, also where money is limited. */
@@ -274,15 +278,29 @@ export function createGateway(options: {
         throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
       let current = session
       const underWay = new Set<Promise<void>>()
-      const server = createServer({ noDelay: true }, (request, response) => {
-        const answered = answer(current, request, response)
+      const track = (body: Promise<void>, onFailure: () => void): void => {
+        const tracked = body
           .catch((error: unknown) => {
             options.log({ attemptId: session.attemptId, err: error }, 'a call failed')
-            if (response.headersSent) response.destroy()
-            else response.writeHead(500).end()
+            onFailure()
           })
-          .finally(() => underWay.delete(answered))
-        underWay.add(answered)
+          .finally(() => underWay.delete(tracked))
+        underWay.add(tracked)
+      }
+      const server = createServer({ noDelay: true }, (request, response) => {
+        track(answer(current, request, response), () => {
+          if (response.headersSent) response.destroy()
+          else response.writeHead(500).end()
+        })
+      })
+      const tunnels = new Set<Duplex>()
+      server.on('connect', (request, client, head) => {
+        tunnels.add(client)
+        client.once('close', () => tunnels.delete(client))
+        const { egress } = options
+        if (egress === undefined || isDraining) return client.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n')
+        const tunnel = { authority: request.url ?? '', client, head }
+        track(egress.connect(session.attemptId, current.egress ?? [], tunnel), () => client.destroy())
       })
       server.on('upgrade', (_request, socket) =>
         socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
@@ -304,8 +322,10 @@ export function createGateway(options: {
           await new Promise<void>((resolve) => {
             server.close(() => resolve())
             server.closeAllConnections()
+            for (const client of tunnels) client.destroy()
           })
           await opened.idle()
+          options.egress?.forget(session.attemptId)
         },
         async idle() {
           await Promise.all(underWay)

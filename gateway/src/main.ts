@@ -6,6 +6,7 @@ import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import {
+  createAddressPolicy,
   createLogger,
   EXIT,
   helpText,
@@ -20,6 +21,7 @@ import { SETTINGS } from './config.ts'
 import { configuredProviders } from './configured-providers.ts'
 import { buildControl } from './control/control.ts'
 import { listenOn, SocketInUseError } from './control-socket.ts'
+import { createEgress } from './egress.ts'
 import { createGateway } from './gateway.ts'
 import { type Ledger, openLedger } from './ledger.ts'
 import { createPrices, type PriceRow } from './prices.ts'
@@ -115,6 +117,10 @@ const gateway = createGateway({
     }
   },
   models: settings.models,
+  egress: createEgress({
+    ...{ ledger, nowMs: Date.now, bytesMax: settings.egressBytesMax },
+    policy: createAddressPolicy({ allowPrivate: settings.allowPrivateEgress, allow: [] }),
+  }),
   isUnmetered: settings.unknownModel === 'unmetered',
 })
 const sessions = createSessions({ dir: join(dataDir, 'sockets'), gateway, ledger, nowMs: Date.now })

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { chmodSync, closeSync, constants, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { UNITS } from './allowance.ts'
+import type { EgressHost } from './egress.ts'
 import type { Gateway, Session } from './gateway.ts'
 import type { Ledger, Limit, Scope } from './ledger.ts'
 
@@ -19,7 +20,7 @@ export type SessionSpec = {
   profileLimits: AmountLimits
   /** Models that may be asked for; empty: all. */
   models: readonly string[]
-  egress: readonly { host: string; port: number }[]
+  egress: readonly EgressHost[]
 }
 export type AmountLimits = Partial<Record<(typeof UNITS)[number], number>>
 
