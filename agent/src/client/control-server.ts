@@ -233,14 +233,13 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     /** The prices that clients have set; null where they still have this tag. */
     async prices(etag: string | null, signal: AbortSignal): Promise<{ etag: string | null; prices: unknown[] } | null> {
       const more = { headers: etag === null ? {} : { 'if-none-match': etag }, statusCodes: [200] }
-      const got = await exchange<{ prices: unknown[] }>(
-        'GET',
-        'prices',
-        ANSWERS.prices,
-        null,
-        { timeoutMs, signal },
-        more,
-      )
+      const limits = { timeoutMs, signal }
+      const asked = exchange<{ prices: unknown[] }>('GET', 'prices', ANSWERS.prices, null, limits, more)
+      const got = await asked.catch((error: unknown) => {
+        // Of an older server, which has none.
+        if (error instanceof Refused && error.code === 'NOT_FOUND') return null
+        throw error
+      })
       return got === null ? null : { etag: got.etag, prices: got.answer.prices }
     },
 

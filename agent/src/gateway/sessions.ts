@@ -15,6 +15,7 @@ export type GatewaySessions = ReturnType<typeof createGatewaySessions>
 
 /** How long an engine may find its gateway gone, after a new life of it has begun. */
 const LOOK_MS = 500
+const START_MS = 5000
 /** For calls that broke off with their session to be booked. */
 const BOOKED_MS = 5000
 const BOOKED_EACH_MS = 50
@@ -32,6 +33,7 @@ export function createGatewaySessions(options: {
   let reason = 'it was not asked yet'
   let timer: NodeJS.Timeout | undefined
   let unwatched = false
+  const missedAtMs = performance.now() + START_MS
 
   const look = async (): Promise<void> => {
     try {
@@ -42,6 +44,8 @@ export function createGatewaySessions(options: {
       reason = error instanceof Error ? error.message : String(error)
     }
     const now = JSON.stringify(health)
+    // One that has been started just now is not missed.
+    if (health === null && told === null && performance.now() < missedAtMs) return
     if (told !== now) options.onChange(health !== null, reason)
     told = now
     if (health === null) return

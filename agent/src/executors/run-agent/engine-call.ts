@@ -50,8 +50,8 @@ export function engineFiles(payload: Asked, call: EngineCall): EngineFiles | nul
   if (!hasWayOut(payload)) return null
   const through = ['node', `${INPUT}/forwarder.mjs`, String(GATEWAY_PORT), SOCKET]
   const stdin = call.stdin === 'prompt' ? `${INPUT}/prompt` : '/dev/null'
-  const argv = [...through, ...call.argv].map(quoted).join(' ')
-  return { script: `exec ${argv} <${quoted(stdin)}\n`, home: call.homeFiles }
+  const engine = ['/bin/sh', '-c', `exec "$@" <${stdin}`, 'sh', ...call.argv]
+  return { script: `exec ${[...through, ...engine].map(quoted).join(' ')}\n`, home: call.homeFiles }
 }
 
 /** What it finds in its environment, whatever the command says. A proxy is for the hosts of the profile, and for them alone. */
