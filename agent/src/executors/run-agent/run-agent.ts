@@ -489,6 +489,8 @@ function createAttempt(
     if (seen.status === 'created') return await gone('How the container ended is lost; it may have run.')
     crashPoint('container.exited')
     loggedId ??= seen.id
+    // Before the session ends: Docker reads nothing of a container whose mounts are gone.
+    const left = await leftIn(seen.id)
     const used = (await session?.end()) ?? null
     const read = await outputs.read(seen.id)
     const lastWords = lastWordsOf(read)
@@ -505,7 +507,7 @@ function createAttempt(
     })
     const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
-    const result = resultOf({ payload, image }, end, read, await leftIn(seen.id))
+    const result = resultOf({ payload, image }, end, read, left)
     if (hasHooks) result.hooks = ofHooks?.hooks ?? null
     if (hasModel(payload.engine)) Object.assign(result, engineResult(outcome, reader, used))
     const failure =
