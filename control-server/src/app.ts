@@ -13,6 +13,8 @@ import { commandRoutes } from './http/routes/commands.ts'
 import { fileRoutes } from './http/routes/files.ts'
 import { healthRoutes } from './http/routes/health.ts'
 import { logRoutes } from './http/routes/logs.ts'
+import { metricsRoutes } from './http/routes/metrics.ts'
+import { priceRoutes } from './http/routes/prices.ts'
 import { profileRoutes } from './http/routes/profiles.ts'
 import { simpleApiRoutes } from './http/routes/simple-api.ts'
 import { templateRoutes } from './http/routes/templates.ts'
@@ -81,6 +83,8 @@ export function buildApp(options: AppOptions): App {
     done()
   })
 
+  // First: it counts the others.
+  metricsRoutes(app, options)
   healthRoutes(app, options)
   commandRoutes(app, options)
   simpleApiRoutes(app, options)
@@ -88,6 +92,7 @@ export function buildApp(options: AppOptions): App {
   logRoutes(app, options)
   fileRoutes(app, options)
   usageRoutes(app, options)
+  priceRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

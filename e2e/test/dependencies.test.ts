@@ -137,7 +137,9 @@ const RULES: readonly Rule[] = [
       'control-server/src/store/documents.ts',
       'control-server/src/store/files.ts',
       'control-server/src/store/logs.ts',
+      'control-server/src/store/prices.ts',
       'control-server/src/store/usage.ts',
+      'control-server/src/metrics.ts',
       'control-server/src/templates/renderer.ts',
     ],
     never: /sqlite/,
@@ -159,6 +161,12 @@ const RULES: readonly Rule[] = [
     from: 'control-server/src/wakeups.ts',
     may: ['control-server/src/lifecycle', PROTOCOL],
     why: 'a hint about changes needs to know changes and nothing else',
+  },
+  {
+    from: 'control-server/src/metrics.ts',
+    may: [PROTOCOL, 'prom-client'],
+    types: ['control-server/src/lifecycle'],
+    why: 'what is counted is told to it: it asks nobody and decides nothing',
   },
   {
     from: 'control-server/src/log-followers.ts',

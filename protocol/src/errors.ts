@@ -25,6 +25,7 @@ export const API_ERRORS = {
   ATTEMPT_NOT_FOUND: [404, 'The command has no such attempt.'],
   PROFILE_NOT_FOUND: [404, 'There is no profile with this name, or no such version of it.'],
   TEMPLATE_NOT_FOUND: [404, 'There is no template with this name, or no such version of it.'],
+  PRICE_NOT_FOUND: [404, 'There is no price of this model, or none from this time on.'],
   BLOB_NOT_FOUND: [404, 'The server does not have this content: it never came, or nobody used it for too long.'],
   ARTIFACT_NOT_FOUND: [404, 'The attempt has left no file with this name, or none with this SHA-256 and size.'],
   METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
@@ -53,6 +54,7 @@ export const API_ERRORS = {
     'The profile does not fit what it refers to, or the limits of this server; `details` names each fault.',
   ],
   DOCUMENTS_FULL: [409, 'The server keeps as many profiles and templates as it can; delete one first.'],
+  PRICES_FULL: [409, 'The server keeps as many prices as it can; delete one first.'],
   ARTIFACT_LOST: [
     410,
     'The attempt has left this file, and nobody has it any more, or the server keeps no more of it.',

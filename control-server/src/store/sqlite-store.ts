@@ -32,9 +32,11 @@ import type { DocumentStore } from './documents.ts'
 import type { FileStore } from './files.ts'
 import { createLiveCommands } from './live-commands.ts'
 import type { LogStore } from './logs.ts'
+import type { PriceStore } from './prices.ts'
 import { createSqliteDocuments } from './sqlite-documents.ts'
 import { createSqliteFiles } from './sqlite-files.ts'
 import { createSqliteLogs, type LogStatements } from './sqlite-logs.ts'
+import { createSqlitePrices } from './sqlite-prices.ts'
 import { createSqliteUsage } from './sqlite-usage.ts'
 import {
   type CommitListener,
@@ -117,6 +119,7 @@ export type SqliteStore = Store & {
   readonly logs: LogStore
   readonly files: FileStore
   readonly usage: UsageStore
+  readonly prices: PriceStore
 }
 
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
@@ -256,12 +259,9 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     readOne: (commandId) => load(commandId) as Command,
     isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
   })
-  const documents = createSqliteDocuments({
-    all,
-    get,
-    run,
-    write: (body) => write(null, () => ({ result: body(), changes: [] })),
-  })
+  const plainly = <Result>(body: () => Result) => write(null, () => ({ result: body(), changes: [] }))
+  const documents = createSqliteDocuments({ all, get, run, write: plainly })
+  const prices = createSqlitePrices({ all, run, write: plainly })
   const evidenceOf = (operation: Operation | null): LogStatements => ({
     all,
     get,
@@ -354,6 +354,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     logs,
     files: files.store,
     usage,
+    prices,
 
     async submit(command, key, uploads): Promise<Submitted> {
       return write<Submitted>('submit', () => {
@@ -431,6 +432,18 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
         agent: agentOfRow(row),
         load: { running: row.running as number, offered: row.offered as number, lost: row.lost as number },
       }))
+    },
+
+    async openCounts() {
+      return all('command-open').map((row) => ({
+        type: row.type as Command['type'],
+        status: row.status as Command['status'],
+        count: row.count as number,
+      }))
+    },
+
+    async oldestReadyMs() {
+      return get('command-oldest')?.oldest_ms as number | null
     },
 
     async serverState() {

@@ -61,11 +61,12 @@ export function createSqliteUsage(statements: LogStatements, rowsMax = ROWS_MAX)
     },
 
     async groups({ groupBy, from, to, limit }) {
-      const table = groupBy === 'command' ? 'attempt' : 'day'
+      const [counted, summed] =
+        groupBy === 'command' ? ['usage-attempt-rows', 'usage-attempt-groups'] : ['usage-day-rows', 'usage-day-groups']
       const days = { from, to }
-      const rows = get(`usage-${table}-rows`, { ...days, limit: rowsMax + 1 })?.count as number
-      const [total] = all(`usage-${table}-groups`, { ...days, groupBy: '', limit: 1, rowsMax })
-      const groups = all(`usage-${table}-groups`, { ...days, groupBy, limit, rowsMax })
+      const rows = get(counted, { ...days, limit: rowsMax + 1 })?.count as number
+      const [total] = all(summed, { ...days, groupBy: '', limit: 1, rowsMax })
+      const groups = all(summed, { ...days, groupBy, limit, rowsMax })
       return {
         total: total === undefined ? NOTHING : sumOf(total),
         groupCount: (groups[0]?.groups as number | undefined) ?? 0,

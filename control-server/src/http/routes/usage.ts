@@ -37,7 +37,7 @@ const GroupsQuery = Type.Object(
   { additionalProperties: false },
 )
 
-export function usageRoutes(app: App, { store, usage, limits, nowMs }: Context): void {
+export function usageRoutes(app: App, { store, usage, metrics, limits, nowMs }: Context): void {
   const inFlight = createInFlight(limits.inFlightBytesMax, USAGE_BYTES_MAX)
 
   app.put(
@@ -58,6 +58,7 @@ export function usageRoutes(app: App, { store, usage, limits, nowMs }: Context):
         takeUsage(facts, query, body),
       )
       if (!decision.answer.ok) throw new ApiError(decision.answer.code, decision.answer.message)
+      metrics.used(added)
       return { stored: added.length }
     },
   )
