@@ -1,6 +1,6 @@
 /** How much a call may use before it is made, so that no limit is ever exceeded. Pure. */
 import type { Price } from './prices.ts'
-import { type Asked, OUTPUT_TOKENS_DEFAULT } from './wire/wire.ts'
+import { type Asked, type Cached, OUTPUT_TOKENS_DEFAULT } from './wire/wire.ts'
 
 /** In what a limit counts. `requests` are the turns of an engine. */
 export const UNITS = ['microUsd', 'tokens', 'requests'] as const
@@ -57,24 +57,26 @@ export function allowance(call: Wanted, left: Amounts): Allowance {
 
   const byTokens = left.tokens - inputTokens
   if (byTokens < least) return { ok: false, unit: 'tokens' }
-  const byMoney = price === null ? wanted : affordable(price, inputTokens, left.microUsd)
+  const { cached } = asked
+  const byMoney = price === null ? wanted : affordable(price, inputTokens, left.microUsd, cached)
   if (byMoney < least) return { ok: false, unit: 'microUsd' }
   const outputTokensMax = Math.min(wanted, byTokens, byMoney)
-  const microUsd = price?.microUsdMost({ inputTokens, outputTokens: outputTokensMax }) ?? 0
+  const microUsd = price?.microUsdMost({ inputTokens, outputTokens: outputTokensMax }, cached) ?? 0
   return { ok: true, outputTokensMax, reserved: { microUsd, tokens: inputTokens + outputTokensMax, requests: 1 } }
 }
 
 const MILLION = 1_000_000
 
 /** The most tokens of output for which the money is there; below 0 where it is not even for the input. */
-function affordable(price: Price, inputTokens: number, microUsd: number): number {
+function affordable(price: Price, inputTokens: number, microUsd: number, cached?: Cached): number {
+  const most = (outputTokens: number) => price.microUsdMost({ inputTokens, outputTokens }, cached)
   if (microUsd === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY
-  const inputMicroUsd = price.microUsdMost({ inputTokens, outputTokens: 0 })
+  const inputMicroUsd = most(0)
   const leftMicroUsd = microUsd - inputMicroUsd
   if (leftMicroUsd < 0) return -1
-  const perMillion = price.microUsdMost({ inputTokens, outputTokens: MILLION }) - inputMicroUsd
+  const perMillion = most(MILLION) - inputMicroUsd
   if (perMillion <= 0) return Number.POSITIVE_INFINITY
   const tokens = Math.floor((leftMicroUsd * MILLION) / perMillion)
   // Each of the two was rounded up by itself.
-  return price.microUsdMost({ inputTokens, outputTokens: tokens }) <= microUsd ? tokens : tokens - 1
+  return most(tokens) <= microUsd ? tokens : tokens - 1
 }

@@ -79,6 +79,31 @@ export const SETTINGS = {
     pattern: new RegExp(`^${MODEL}$`),
     meaning: 'Models that may be asked for, by their names or aliases; empty = all',
   },
+  modelAliases: {
+    kind: 'list',
+    name: 'GATEWAY_MODEL_ALIASES',
+    flag: '--model-aliases',
+    default: [],
+    pattern: new RegExp(`^${MODEL}=${MODEL}$`),
+    meaning: 'Other names of models, as fast=claude-haiku-4-5; the model is what goes out, and what is paid for',
+  },
+  anthropicBetas: {
+    kind: 'list',
+    name: 'GATEWAY_ANTHROPIC_BETAS',
+    flag: '--anthropic-betas',
+    default: [],
+    pattern: /^[\w.-]{1,100}$/,
+    meaning: 'What of anthropic-beta is passed on; empty = all',
+  },
+  providerTools: {
+    kind: 'text',
+    name: 'GATEWAY_PROVIDER_TOOLS',
+    flag: '--provider-tools',
+    default: 'deny',
+    choices: ['deny', 'pass'],
+    meaning:
+      'Tools that a provider runs itself, and files and images that it has to fetch: a way out of the sandbox, whose cost is not reserved. Left out of requests or refused, or passed',
+  },
   dayMicroUsdMax: {
     kind: 'integer',
     name: 'GATEWAY_DAY_MICRO_USD_MAX',

@@ -46,11 +46,9 @@ export function configuredProviders(
   const anthropicToken = credential('anthropicAuthToken', 'anthropicAuthTokenFile')
   if (anthropicKey !== null && anthropicToken !== null)
     problems.push(`${nameOf('anthropicApiKey')} and ${nameOf('anthropicAuthToken')} exclude each other`)
-  const anthropic = provider(
-    anthropicToken ?? anthropicKey,
-    'anthropicBaseUrl',
-    anthropicToken === null ? 'key' : 'oauth',
-  )
+  const found = provider(anthropicToken ?? anthropicKey, 'anthropicBaseUrl', anthropicToken === null ? 'key' : 'oauth')
+  const betas = settings.anthropicBetas
+  const anthropic = found && { ...found, ...(betas.length > 0 && { betas }) }
   const openai = provider(credential('openaiApiKey', 'openaiApiKeyFile'), 'openaiBaseUrl')
   const gemini = provider(credential('geminiApiKey', 'geminiApiKeyFile'), 'geminiBaseUrl')
   if (problems.length > 0) throw new SettingsError(problems)

@@ -6,13 +6,13 @@
 import { EventEmitter, once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import type { Duplex, Readable, Transform } from 'node:stream'
+import zlib from 'node:zlib'
 import { Agent, request as send } from 'undici'
 import { allowanceNow, inputTokensOf, type Wanted } from './allowance.ts'
 import type { Egress, EgressHost } from './egress.ts'
 import type { Begun, Ledger, Limit, Scope, Settlement } from './ledger.ts'
-import { createMeter } from './meter.ts'
+import { createMeter, type Metered } from './meter.ts'
 import type { Prices } from './prices.ts'
 import { headersFor, type Provider, type Providers, targetOf } from './providers.ts'
 import { WIRES, wireOf } from './wire/index.ts'
@@ -51,14 +51,22 @@ const CONNECT_MS = 10_000
 const CONNECTS_MAX = 3
 const CONNECT_FAILURES = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT']
 
-const ANSWER_PASSED =
-  /^(content-type|retry-after|request-id|x-request-id|x-should-retry|openai-.*|anthropic-.*|x-ratelimit-.*)$/
+/** Of an error; what is longer is cut. */
+const ERROR_BYTES_MAX = 64 * 1024
 
-const DECODERS: Readonly<Record<string, () => NodeJS.ReadWriteStream>> = {
-  gzip: createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
+const ANSWER_PASSED =
+  /^(content-type|content-encoding|retry-after|retry-after-ms|request-id|x-request-id|x-should-retry|openai-(processing-ms|version|model)|anthropic-ratelimit-.*|x-ratelimit-.*)$/
+
+const DECODERS: Readonly<Record<string, (() => Transform) | undefined>> = {
+  gzip: zlib.createGunzip,
+  deflate: zlib.createInflate,
+  br: zlib.createBrotliDecompress,
+  // Since Node 22.15.
+  zstd: (zlib as { createZstdDecompress?: () => Transform }).createZstdDecompress,
 }
+/** Null where it is not compressed, or nobody knows how. */
+const decoderOf = (encoding: string | string[] | undefined): Transform | null =>
+  typeof encoding === 'string' && Object.hasOwn(DECODERS, encoding) ? (DECODERS[encoding]?.() ?? null) : null
 
 class Refused extends Error {
   override readonly cause: RefusalCause
@@ -86,10 +94,14 @@ export function createGateway(options: {
   egress?: Egress
   /** Models that any session may ask for; empty: all. */
   models?: readonly string[]
+  /** Other names of models, which what asks need not know; what goes out and is paid for is the model. */
+  aliases?: Readonly<Record<string, string>>
+  /** Tools that a provider runs itself, and what it has to fetch, are left in requests: a way out, and not reserved for. */
+  isOpen?: boolean
   /** A model whose price nobody knows passes, also where money is limited. */
   isUnmetered?: boolean
 }) {
-  const { ledger, prices, providers, nowMs, everywhere = () => ({ scopes: [], limits: [] }) } = options
+  const { ledger, prices, providers, nowMs, aliases = {}, everywhere = () => ({ scopes: [], limits: [] }) } = options
   let isDraining = false
   const connections = new Agent({
     headersTimeout: SILENCE_MS,
@@ -121,6 +133,19 @@ export function createGateway(options: {
     }
   }
 
+  /** What is asked for as it may go out, of the model that it is for. Throws `Refused` and `WireError`. */
+  const admitted = (session: SessionOptions, wire: Wire, path: string, given: JsonObject) => {
+    const { model } = wire.asked(path, given)
+    const named = (Object.hasOwn(aliases, model) ? aliases[model] : undefined) ?? model
+    const isAllowed = (models: readonly string[]) =>
+      models.length === 0 || models.includes(model) || models.includes(named)
+    if (!isAllowed(session.models) || !isAllowed(options.models ?? []))
+      throw new Refused('refused', `The model ${model} is not allowed here.`)
+    const body = options.isOpen === true ? given : wire.enclosed(given)
+    const request = named === model ? { path, body } : wire.renamed(path, body, named)
+    return { ...request, asked: wire.asked(request.path, request.body) }
+  }
+
   const answer = async (session: SessionOptions, request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url ?? ''
     const url = path.startsWith('/') && URL.canParse(path, ORIGIN) ? new URL(path, ORIGIN) : null
@@ -134,11 +159,8 @@ export function createGateway(options: {
       if (isDraining) throw new Refused('unavailable', 'The gateway is stopping.')
       const provider = providers[wire.provider]
       if (provider === undefined) throw new Refused('refused', `No key for ${wire.provider} is configured.`)
-      const body = objectIn(await bodyOf(request))
-      const asked = wire.asked(url.pathname, body)
-      if ([session.models, options.models ?? []].some((each) => each.length > 0 && !each.includes(asked.model)))
-        throw new Refused('refused', `The model ${asked.model} is not allowed here.`)
-      const target = targetOf(provider, url)
+      const { path: pathname, body, asked } = admitted(session, wire, url.pathname, objectIn(await bodyOf(request)))
+      const target = targetOf(provider, pathname, url.searchParams)
       const call = { wire, provider, target, headers: request.headers, response, leaving: leaving.signal }
       if (operation === 'count') return await passed(call, JSON.stringify(body), null)
 
@@ -205,7 +227,9 @@ export function createGateway(options: {
     body: string,
     metering: Metering | null,
   ) => {
-    let upstream: Awaited<ReturnType<typeof send>>
+    // Whoever has gone already has sent nothing.
+    const wasGone = leaving.aborted
+    let upstream: Upstream
     try {
       upstream = await connected(() =>
         send(target, {
@@ -214,49 +238,74 @@ export function createGateway(options: {
         }),
       )
     } catch (error) {
-      const neverSent = CONNECT_FAILURES.includes(codeOf(error))
+      const neverSent = wasGone || CONNECT_FAILURES.includes(codeOf(error))
+      const message = `The provider ${wire.provider} cannot be reached.`
       // Of what may have reached the provider nobody knows the usage: all of the input, and not a word.
       const usage = neverSent ? NO_USAGE : { ...NO_USAGE, inputTokens: metering?.inputTokens ?? 0 }
-      const failure = `The provider ${wire.provider} cannot be reached.`
+      const failure = leaving.aborted ? null : message
       metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage, failure })
-      throw new Refused('unavailable', failure)
+      throw new Refused('unavailable', message)
     }
-    const { statusCode, headers: answered } = upstream
-    const isBilled = statusCode < 400
-    const isStream = String(answered['content-type']).startsWith('text/event-stream')
-    const meter = createMeter(wire.reader(), {
-      ...{ isStream, inputTokens: metering?.inputTokens ?? 0 },
-      outputTokensMax: metering?.outputTokensMax ?? 0,
-    })
+    const { statusCode } = upstream
+    if (statusCode < 200 || statusCode >= 300) {
+      const failure = `The provider ${wire.provider} answered ${statusCode}.`
+      metering?.settle({ state: 'settled', status: statusCode, usage: NO_USAGE, failure })
+      return await failed(upstream, provider, response)
+    }
+    const { isWhole, metered } = await streamed(wire, upstream, response, leaving, metering)
+    if (metering !== null) {
+      const failure = isWhole || leaving.aborted ? null : `The answer of ${wire.provider} broke off.`
+      const { usage, isEstimated } = metered
+      metering.settle({ state: isEstimated ? 'estimated' : 'settled', status: statusCode, usage, failure })
+    }
+    // A stream that broke off must not look like one that ended.
+    if (isWhole) response.end()
+    else response.destroy()
+  }
+
+  /** What comes goes on at once, and is read along. */
+  const streamed = async (
+    wire: Wire,
+    { statusCode, headers, body }: Upstream,
+    response: ServerResponse,
+    leaving: AbortSignal,
+    metering: Metering | null,
+  ): Promise<{ isWhole: boolean; metered: Metered }> => {
+    const isStream = String(headers['content-type']).startsWith('text/event-stream')
+    const { inputTokens = 0, outputTokensMax = 0 } = metering ?? {}
+    const meter = createMeter(wire.reader(), { isStream, inputTokens, outputTokensMax })
+    // Compressed although it was asked not to be: it passes as it is, and the meter reads what it says.
+    const decoder = decoderOf(headers['content-encoding'])
+    decoder?.on('data', meter.push).on('error', meter.giveUp)
     let isWhole = false
     try {
-      response.writeHead(statusCode, { ...kept(answered), 'x-accel-buffering': 'no' })
+      response.writeHead(statusCode, { ...kept(headers), 'x-accel-buffering': 'no' })
       response.flushHeaders()
-      for await (const chunk of upstream.body) {
-        meter.push(chunk as Buffer)
+      for await (const chunk of body) {
+        if (decoder) decoder.write(chunk)
+        else meter.push(chunk as Buffer)
         if (!response.write(chunk)) await drained(response, leaving)
       }
       isWhole = true
     } catch {
       // One of the two has gone.
-    } finally {
-      const { usage, isEstimated } = meter.end(isWhole)
-      const broken = leaving.aborted ? null : `The answer of ${wire.provider} broke off.`
-      metering?.settle(
-        isBilled
-          ? {
-              state: isEstimated ? 'estimated' : 'settled',
-              ...{ status: statusCode, usage, failure: isEstimated && !isWhole ? broken : null },
-            }
-          : {
-              ...{ state: 'settled', status: statusCode, usage: NO_USAGE },
-              failure: `The provider ${wire.provider} answered ${statusCode}.`,
-            },
-      )
     }
-    // A stream that broke off must not look like one that ended.
-    if (isWhole) response.end()
-    else response.destroy()
+    if (decoder && !decoder.destroyed)
+      await new Promise<void>((resolve) => decoder.once('close', resolve).once('error', resolve).end())
+    return { isWhole, metered: meter.end(isWhole) }
+  }
+
+  /** What a provider says of its error may have a part of the key in it. */
+  const failed = async ({ statusCode, headers, body }: Upstream, provider: Provider, response: ServerResponse) => {
+    let text: string
+    try {
+      const decoder = decoderOf(headers['content-encoding'])
+      text = await textOf(decoder === null ? body : body.pipe(decoder), ERROR_BYTES_MAX)
+    } catch {
+      return void response.destroy()
+    }
+    const { 'content-encoding': _, ...others } = kept(headers)
+    response.writeHead(statusCode, others).end(withoutKeys(text, provider.key()))
   }
 
   /** Returns the status. */
@@ -346,6 +395,7 @@ export function createGateway(options: {
   }
 }
 
+type Upstream = Awaited<ReturnType<typeof send>>
 type Opened = Session & { idle: () => Promise<void> }
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code)
@@ -380,8 +430,9 @@ const drained = (response: ServerResponse, leaving: AbortSignal): Promise<void> 
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
   const encoding = request.headers['content-encoding'] ?? 'identity'
-  const decoder = encoding === 'identity' ? null : DECODERS[encoding]?.()
-  if (decoder === undefined) throw new Refused('refused', `The content-encoding ${encoding} is not known here.`, 415)
+  const decoder = decoderOf(encoding)
+  if (encoding !== 'identity' && decoder === null)
+    throw new Refused('refused', `The encoding ${encoding} is not known here.`, 415)
   const pieces: Buffer[] = []
   let bytes = 0
   try {
@@ -397,6 +448,23 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   }
   return Buffer.concat(pieces).toString()
 }
+
+async function textOf(stream: Readable, bytesMax: number): Promise<string> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of stream) {
+    pieces.push(piece as Buffer)
+    bytes += (piece as Buffer).length
+    if (bytes > bytesMax) break
+  }
+  return Buffer.concat(pieces).subarray(0, bytesMax).toString()
+}
+
+/** Keys as providers make them, also where they show a part alone. */
+const KEY_LIKE = /\b(sk-|AIza|ya29\.)[\w*.…-]{4,}/g
+
+const withoutKeys = (text: string, key: string): string =>
+  (key === '' ? text : text.replaceAll(key, '***')).replace(KEY_LIKE, '***')
 
 function objectIn(text: string): JsonObject {
   let value: unknown

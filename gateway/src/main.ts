@@ -81,6 +81,8 @@ process.on('uncaughtException', (error) => {
 const { providers, reload } = understood(() => configuredProviders(settings, warn))
 process.on('SIGHUP', reload)
 
+const aliases = understood(() => aliasesOf(settings.modelAliases))
+
 const dataDir =
   settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
 const file = join(dataDir, 'gateway.db')
@@ -117,6 +119,8 @@ const gateway = createGateway({
     }
   },
   models: settings.models,
+  aliases,
+  isOpen: settings.providerTools === 'pass',
   egress: createEgress({
     ...{ ledger, nowMs: Date.now, bytesMax: settings.egressBytesMax },
     policy: createAddressPolicy({ allowPrivate: settings.allowPrivateEgress, allow: [] }),
@@ -176,4 +180,15 @@ if (settings.parent) {
       else void end(signal, settings.drainMs)
     })
 }
+/** Throws `SettingsError` where one name has two models. */
+function aliasesOf(list: readonly string[]): Record<string, string> {
+  const aliases: Record<string, string> = Object.create(null)
+  for (const item of list) {
+    const [alias = '', model = ''] = item.split('=')
+    if (alias in aliases) throw new SettingsError([`GATEWAY_MODEL_ALIASES: ${alias} is there twice`])
+    aliases[alias] = model
+  }
+  return aliases
+}
+
 logger.info({ gatewayId: ledger.gatewayId, socket, file, version }, 'gateway started')

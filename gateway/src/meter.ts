@@ -43,6 +43,10 @@ export function createMeter(
         isBroken = true
       }
     },
+    /** What comes cannot be read; its usage is estimated. */
+    giveUp(): void {
+      isBroken = true
+    },
     /** `whole`: the connection ended as an answer ends. */
     end(whole: boolean): Metered {
       if (isStream) {
