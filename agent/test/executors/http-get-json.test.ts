@@ -31,7 +31,13 @@ const run = (
   { headers, timeoutMs = 5000, signal = new AbortController().signal, policy = lenient, ...options }: Options = {},
 ) =>
   createHttpGetJsonExecutor({ policy, ...options }).run(
-    { commandId: 'c-1', attempt: 2, startedAtMs: 0, payload: { url, timeoutMs, ...(headers && { headers }) } },
+    {
+      commandId: 'c-1',
+      attempt: 2,
+      timeoutMs: 60_000,
+      startedAtMs: 0,
+      payload: { url, timeoutMs, ...(headers && { headers }) },
+    },
     signal,
     noContainer,
   )

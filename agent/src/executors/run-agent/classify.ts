@@ -13,6 +13,8 @@ export type End = {
   stoppedFor: StopCause['type'] | 'idle' | null
   /** It ended while Docker did not answer, or before this life of the agent looked. */
   unwatched: boolean
+  /** It took as long as it may where no agent is there to end it. */
+  wasLate: boolean
   /** The end of standard error. */
   lastWords: string
   hasHooks: boolean
@@ -44,7 +46,7 @@ const STOPPED: Readonly<Record<StopCause['type'] | 'idle', RunAgentReason>> = {
 }
 
 export function classify(end: End): Verdict {
-  const { exitCode, oomKilled, stoppedFor, unwatched, lastWords, hasHooks, engine } = end
+  const { exitCode, oomKilled, stoppedFor, unwatched, wasLate, lastWords, hasHooks, engine } = end
   if (stoppedFor !== null) {
     const failure =
       stoppedFor === 'idle'
@@ -64,7 +66,12 @@ export function classify(end: End): Verdict {
   const refusal = engine?.gateway == null ? null : refusalOf(engine.gateway)
   if (refusal !== null) return refusal
   if (exitCode === 0) return (engine && engineFailure(engine, exitCode)) ?? { reason: 'exited', failure: null }
-  if (unwatched && (exitCode === HOST_DIED || exitCode === KILLED || exitCode === TERMINATED))
+  if (unwatched && wasLate && wasStopped(exitCode))
+    return {
+      reason: 'timeout',
+      failure: { code: 'TIMED_OUT', message: 'The container ended itself: its time was over, and its agent away.' },
+    }
+  if (unwatched && (exitCode === HOST_DIED || wasStopped(exitCode)))
     return {
       reason: 'hostStopped',
       failure: { code: 'HOST_STOPPED', message: `The container ended with ${exitCode} while nobody was watching.` },
@@ -83,6 +90,9 @@ export function classify(end: End): Verdict {
     failure: { code: 'EXIT_NONZERO', message: `The engine ended with exit code ${exitCode}.` },
   }
 }
+
+/** By SIGTERM or SIGKILL, whoever sent it. */
+const wasStopped = (exitCode: number): boolean => exitCode === KILLED || exitCode === TERMINATED
 
 /** Gemini CLI ends with what is left of a status of HTTP: 144 to 147 and 173 are signals that nobody sends. */
 const isSignalOfItsOwn = (exitCode: number): boolean => exitCode > SIGNAL_BASE && exitCode <= TERMINATED

@@ -6,7 +6,7 @@ import type { Ending, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
 import { hasWayOut } from './engine-call.ts'
 import { planOf } from './plan.ts'
-import { prepare, type Terms } from './prepare.ts'
+import { prepare, scripted, type Terms } from './prepare.ts'
 
 /** Stands where the folder of a session would be, which only a run has. */
 const NO_SESSION = '/run/agent-executor/sessions/dry-run-0'
@@ -28,7 +28,10 @@ export async function dryRun(
     if (signal.aborted) return null
     try {
       const imagePresent = (await terms.docker.imageId(image)) !== null
-      return { ok: true, result: planOf(work.payload, made, { image, imagePresent, env }) as unknown as JsonValue }
+      return {
+        ok: true,
+        result: planOf(scripted(terms, work), made, { image, imagePresent, env }) as unknown as JsonValue,
+      }
     } catch (error) {
       if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
       if (performance.now() > giveUpAtMs) return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })

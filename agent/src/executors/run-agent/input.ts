@@ -37,7 +37,10 @@ const FILES = [
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
-type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts' | 'egress'>
+type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts' | 'egress'> & {
+  /** When the container ends by itself, counted from here. */
+  endsAfterMs: number
+}
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
 export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
@@ -53,11 +56,20 @@ export function engineScript(script: Script, folder: string): string {
   const isAlone = !hasHooks && artifacts.length === 0 && aside.length === 0
   return [
     `if [ -f ${folder}/env ]; then . ${folder}/env; fi`,
+    // An engine that is alone is all there is; a supervisor still packs what is there.
+    deadline(script.endsAfterMs, isAlone ? 'kill -s KILL -- -1' : 'kill -s USR2 $$'),
     ...(isAlone ? [`exec ${command}`] : supervised(command, { hooks, artifacts, aside }, folder)),
   ].join('\n')
 }
 
-export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
+export const entrypoint = (script: Script): string[] => ['/bin/sh', '-c', entryScript(script)]
+
+/**
+ * For a container whose agent does not come back: nobody else would end it. Under the init of a container, and nowhere
+ * else. An engine can end it as well; it keeps nobody in.
+ */
+const deadline = (endsAfterMs: number, end: string): string =>
+  `if [ "$PPID" = 1 ]; then { sleep ${Math.ceil(endsAfterMs / 1000)} && ${end}; } </dev/null >/dev/null 2>&1 & fi`
 
 /** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
 const commandOf = (script: Script, folder: string): string => {

@@ -16,7 +16,20 @@ export type Terms = {
   defaults: Resources
   maxima: Resources
   runtime: string
+  /** From `timeoutMs`, when the agent ends it, to when a container whose agent is dead ends itself. */
+  deadlineMarginMs?: number
 }
+
+const DEADLINE_MARGIN_MS = 60_000
+
+export const endsAfterMs = ({ deadlineMarginMs = DEADLINE_MARGIN_MS }: Terms, { timeoutMs }: Work): number =>
+  timeoutMs + deadlineMarginMs
+
+/** The payload, and what its script has to know besides. */
+export const scripted = (terms: Terms, work: Work<RunAgentPayload>) => ({
+  ...work.payload,
+  endsAfterMs: endsAfterMs(terms, work),
+})
 
 export type Prepared = { made: ReturnType<typeof createOptions>; image: string }
 
@@ -24,18 +37,15 @@ export const imageOf = (terms: Pick<Terms, 'image'>, { image, engine }: RunAgent
   image ?? engineNamed(engine)?.image ?? terms.image
 
 /** `gatewayFolder` is the one with the socket of the attempt, on this machine; null for an engine that has no way out. */
-export function prepare(
-  terms: Terms,
-  { commandId, attempt, payload }: Work<RunAgentPayload>,
-  gatewayFolder: string | null,
-): Prepared | Failed {
+export function prepare(terms: Terms, work: Work<RunAgentPayload>, gatewayFolder: string | null): Prepared | Failed {
+  const { commandId, attempt, payload } = work
   const image = imageOf(terms, payload)
   const refusal = refusalOf(terms, payload, image)
   if (refusal !== null) return refusal
   const made = createOptions({
     agentId: terms.agentId,
     attemptId: attemptId(commandId, attempt),
-    ...{ image, runtime: terms.runtime, entrypoint: entrypoint(payload), gatewayFolder },
+    ...{ image, runtime: terms.runtime, entrypoint: entrypoint(scripted(terms, work)), gatewayFolder },
     resources: resourcesOf(terms, payload),
   })
   const loose = loosenings(made, terms.maxima, { for: 'attempt', gatewayFolder })

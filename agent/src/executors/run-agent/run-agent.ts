@@ -42,7 +42,7 @@ import { type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './inp
 import { createOutputs, LAST_BYTE_TO_EXIT_MS } from './outputs.ts'
 import { PACKED_FOLDER } from './pack.ts'
 import type { Pool } from './pool.ts'
-import { fitsPool, imageOf, prepare, resourcesOf, type Terms } from './prepare.ts'
+import { endsAfterMs, fitsPool, imageOf, prepare, resourcesOf, scripted, type Terms } from './prepare.ts'
 import { program } from './program.ts'
 import { engineResult, isEmpty, lastWordsOf, NOTHING_LEFT, resultOf } from './result.ts'
 import { sessionIdOf } from './session-id.ts'
@@ -378,7 +378,7 @@ function createAttempt(
     // Also where no answer comes: it may have got it.
     startAsked = true
     outputs.leavePulse()
-    const { output, sent } = await docker.deliver(seen.id, program(payload, input))
+    const { output, sent } = await docker.deliver(seen.id, program(scripted(options, work), input))
     watched = true
     if (isFirst) {
       outputs.begin(output)
@@ -400,7 +400,7 @@ function createAttempt(
     if (restarts++ >= RESTARTS_MAX)
       return failed({ code: 'CONTAINER_START_FAILED', message: 'The container ended before the prompt began.' })
     stopping = null
-    const { output } = await docker.deliver(seen.id, program(payload, input))
+    const { output } = await docker.deliver(seen.id, program(scripted(options, work), input))
     outputs.beginAnew(output)
     deliveredAtMs = Date.now()
     try {
@@ -499,13 +499,15 @@ function createAttempt(
     const ofHooks = hasHooks ? endedFrom(lastWords) : null
     const reader = read.output?.reader ?? null
     const outcome = reader?.outcome(ofHooks?.engine ?? exitCode) ?? null
+    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
+    const unwatched = outputs.hasMissed() || !watched
+    const wasLate = (tookMs ?? 0) >= endsAfterMs(options, work)
     const verdict = classify({
-      ...{ exitCode, oomKilled, unwatched: outputs.hasMissed() || !watched },
+      ...{ exitCode, oomKilled, unwatched, wasLate },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
       ...{ lastWords, hasHooks },
       engine: hasModel(payload.engine) ? { outcome, gateway: used } : null,
     })
-    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
     const result = resultOf({ payload, image }, end, read, left)
     if (hasHooks) result.hooks = ofHooks?.hooks ?? null
