@@ -74,6 +74,14 @@ export const SETTINGS = {
     pattern: /^[A-Za-z0-9.:_/-]+$/,
     meaning: 'Hosts and CIDR blocks that HTTP_GET_JSON may reach although they are refused otherwise',
   },
+  gatewaySocket: {
+    kind: 'text',
+    name: 'GATEWAY_SOCKET',
+    flag: '--gateway-socket',
+    default: '',
+    meaning:
+      'Control socket of a gateway that runs alone, on this machine; empty = one of its own, as soon as a provider has a key or another address in the environment',
+  },
   maxConcurrentAgents: {
     kind: 'integer',
     name: 'MAX_CONCURRENT_AGENTS',

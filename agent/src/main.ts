@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 /** The agent as a process: reads the settings, opens the journal, runs, drains on a signal. */
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { COMMAND_TYPES } from '@agent-executor/protocol'
 import {
+  createAddressPolicy,
   createCrashPoints,
   createLeaseClock,
   createLogger,
@@ -26,7 +27,6 @@ import { SETTINGS } from './config.ts'
 import { CRASH_POINT_NAMES, CRASH_POINTS } from './crash-points.ts'
 import { createDocker } from './docker/docker.ts'
 import { examine, findingText, isFit } from './doctor.ts'
-import { createAddressPolicy } from './executors/address-policy.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
@@ -37,6 +37,12 @@ import { createCollector } from './files/collect.ts'
 import { openInputs } from './files/inputs.ts'
 import { openArtifactSpools } from './files/spools.ts'
 import { createArtifactUploader } from './files/uploader.ts'
+import { createGatewayClient } from './gateway/client.ts'
+import { gatewayEnv, hasProvider } from './gateway/environment.ts'
+import { createPricesKeeper } from './gateway/prices.ts'
+import { createGatewaySessions } from './gateway/sessions.ts'
+import { superviseGateway } from './gateway/supervisor.ts'
+import { createUsageUploader } from './gateway/usage-uploader.ts'
 import { startHeartbeat } from './heartbeat/heartbeat.ts'
 import { openJournal } from './journal/journal.ts'
 import { openSpools } from './logs/spools.ts'
@@ -161,7 +167,7 @@ if (settings.agentId !== '' && settings.agentId !== agentId)
   fail(`${file} is the journal of agent ${agentId}, not of ${settings.agentId}: choose another DATA_DIR.`, EXIT.config)
 
 const leaseClockMs = createLeaseClock()
-const client = createControlServer({ url: settings.serverUrl })
+const controlServer = createControlServer({ url: settings.serverUrl })
 const heartbeat = startHeartbeat({
   serverUrl: settings.serverUrl,
   agentId,
@@ -186,7 +192,7 @@ const artifactSpools = await openArtifactSpools({
 })
 const inputs = await openInputs({
   dir: join(dataDir, 'inputs'),
-  fetchBlob: client.fetchBlob,
+  fetchBlob: controlServer.fetchBlob,
   random: Math.random,
   patienceMs: FETCH_PATIENCE_MS,
 })
@@ -214,6 +220,39 @@ const maxima = {
 }
 const { runAgentImage: image, runAgentRuntime: runtime } = settings
 const warn = (facts: object, message: string) => logger.warn(facts, message)
+/** Null where there is neither a gateway nor a key to start one with. */
+const gateway = (() => {
+  const isAlone = settings.gatewaySocket !== ''
+  if (settings.maxConcurrentAgents === 0 || !(isAlone || hasProvider(process.env))) return null
+  const folder = dirname(require.resolve('@agent-executor/gateway/package.json'))
+  const gatewayDir = resolve(process.env.GATEWAY_DATA_DIR ?? join(dataDir, 'gateway'))
+  const socketPath = isAlone ? resolve(settings.gatewaySocket) : join(gatewayDir, 'control.sock')
+  const client = createGatewayClient({ socketPath })
+  const sessions = createGatewaySessions({
+    client,
+    onChange(up, reason) {
+      if (up) logger.info({ socketPath }, 'the gateway answers, engines with language models are offered')
+      else
+        logger.warn({ socketPath, reason }, 'the gateway does not answer, engines with language models are not offered')
+      agent.readyChanged()
+      void prices.look()
+      used.ring()
+    },
+    warn,
+  })
+  const used = createTrigger()
+  const prices = createPricesKeeper({ server: controlServer, gateway: client, gatewayId: sessions.gatewayId, warn })
+  const supervisor = isAlone
+    ? null
+    : superviseGateway({
+        script: join(folder, 'dist/src/main.js'),
+        args: ['--parent', '--data-dir', gatewayDir, '--log-level', settings.logLevel],
+        env: gatewayEnv(process.env),
+        warn,
+      })
+  const forwarder = readFileSync(join(folder, 'sandbox/forwarder.mjs'), 'utf8')
+  return { client, sessions, prices, supervisor, used, forwarder }
+})()
 const pool = createPool({
   ...{ docker, agentId, image, runtime, maxima, warn },
   resources: defaults,
@@ -231,6 +270,16 @@ const runAgent = createRunAgentExecutor({
     },
     crashPoint: crashPoints.at,
   }),
+  gateway: gateway && {
+    ...gateway.sessions,
+    end: async (attemptId) => {
+      const used = await gateway.sessions.end(attemptId)
+      gateway.used.ring()
+      return used
+    },
+    freshPrices: gateway.prices.fresh,
+    forwarder: gateway.forwarder,
+  },
   images: settings.runAgentImages,
   slots: settings.maxConcurrentAgents,
   changed: () => agent.readyChanged(),
@@ -239,7 +288,7 @@ const runAgent = createRunAgentExecutor({
 const policy = createAddressPolicy({ allowPrivate: settings.httpAllowPrivate === 'true', allow: settings.httpAllow })
 const agent = createAgent({
   journal,
-  client,
+  client: controlServer,
   heartbeat,
   executors: [createDelayExecutor({ nowMs: Date.now }), createHttpGetJsonExecutor({ policy }), runAgent] as Executor[],
   slots,
@@ -258,7 +307,7 @@ const agent = createAgent({
 
 const uploader = createLogUploader({
   spools,
-  client,
+  client: controlServer,
   registration: agent.identity,
   stateOf: agent.stateOf,
   news: spooled,
@@ -268,13 +317,22 @@ const uploader = createLogUploader({
 
 const artifactUploader = createArtifactUploader({
   spools: artifactSpools,
-  client,
+  client: controlServer,
   registration: agent.identity,
   stateOf: agent.stateOf,
   news: filed,
   random: Math.random,
   warn: (facts, message) => logger.warn(facts, message),
 })
+
+const usageUploader =
+  gateway &&
+  createUsageUploader({
+    ...{ agentId, warn, server: controlServer, books: gateway.client, up: gateway.sessions.up, news: gateway.used },
+    registration: agent.identity,
+    isOpen: (attemptId) => agent.stateOf(attemptId) === 'open',
+    random: Math.random,
+  })
 
 let signals = 0
 const onSignal = (signal: string): void => {
@@ -292,13 +350,20 @@ if (settings.maxConcurrentAgents > 0) {
   docker.watch()
   pool.open()
 }
+gateway?.sessions.watch()
 const end = await agent.run()
 await pool.close()
 docker.unwatch()
 await uploader.stop()
 await artifactUploader.stop()
+// What breaks off with it is booked, and told by the next life.
+gateway?.sessions.unwatch()
+gateway?.prices.stop()
+await gateway?.supervisor?.stop()
+await usageUploader?.stop()
+await gateway?.client.disconnect()
 await heartbeat.stop()
-await client.close()
+await controlServer.close()
 journal.close()
 logger.info({ end }, 'agent stopped')
 process.exit({ drained: EXIT.ok, superseded: EXIT.superseded, unsupported: EXIT.config }[end satisfies AgentEnd])

@@ -45,7 +45,8 @@ export function run(options: {
   const leftMs = Math.min(offer.timeoutMs, startedAtMs + offer.timeoutMs - nowMs())
   const endTimer = after(leftMs, () => stop({ type: 'timeout' }))
 
-  const work = { commandId: offer.commandId, attempt: offer.attempt, payload: offer.payload, startedAtMs }
+  const { commandId, attempt, payload, timeoutMs } = offer
+  const work = { commandId, attempt, payload, timeoutMs, startedAtMs }
   // Async, so that an executor that throws before its first await ends like one that rejects.
   const begin = async (): Promise<Ending> => executor.run(work, abort.signal, container)
   const ending = begin().catch(

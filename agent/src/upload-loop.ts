@@ -12,7 +12,7 @@ export function startUploadLoop(options: {
   stopping: AbortController
   random: () => number
   /** What waits where it fails. */
-  what: 'logs are' | 'files are'
+  what: 'logs are not taken, they wait' | 'files are not taken, they wait' | 'usage is not taken, it waits'
   warn: (facts: object, message: string) => void
 }): { stop: () => Promise<void> } {
   const { round, news, stopping } = options
@@ -25,8 +25,7 @@ export function startUploadLoop(options: {
         failures = 0
         if (!again) await news.heard(LOOK_MS)
       } catch (error) {
-        if (failures === 0 && !stopping.signal.aborted)
-          options.warn({ err: error }, `${options.what} not taken, they wait on the disk`)
+        if (failures === 0 && !stopping.signal.aborted) options.warn({ err: error }, `${options.what} on the disk`)
         await pause(backoffMs(failures++, options.random()))
       }
     }

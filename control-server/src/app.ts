@@ -13,9 +13,12 @@ import { commandRoutes } from './http/routes/commands.ts'
 import { fileRoutes } from './http/routes/files.ts'
 import { healthRoutes } from './http/routes/health.ts'
 import { logRoutes } from './http/routes/logs.ts'
+import { metricsRoutes } from './http/routes/metrics.ts'
+import { priceRoutes } from './http/routes/prices.ts'
 import { profileRoutes } from './http/routes/profiles.ts'
 import { simpleApiRoutes } from './http/routes/simple-api.ts'
 import { templateRoutes } from './http/routes/templates.ts'
+import { usageRoutes } from './http/routes/usage.ts'
 import { installValidation } from './http/validation.ts'
 
 export type AppOptions = Context & {
@@ -80,12 +83,16 @@ export function buildApp(options: AppOptions): App {
     done()
   })
 
+  // First: it counts the others.
+  metricsRoutes(app, options)
   healthRoutes(app, options)
   commandRoutes(app, options)
   simpleApiRoutes(app, options)
   agentRoutes(app, options)
   logRoutes(app, options)
   fileRoutes(app, options)
+  usageRoutes(app, options)
+  priceRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

@@ -312,6 +312,17 @@ export const SETTINGS = {
     unit: 'bytes',
     meaning: 'Largest /workspace that RUN_AGENT may ask for',
   },
+  runCostMicroUsdMax: {
+    kind: 'integer',
+    name: 'RUN_COST_MICRO_USD_MAX',
+    flag: '--run-cost-micro-usd-max',
+    default: 20_000_000,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'count',
+    meaning:
+      'Most that one RUN_AGENT may spend on models, in millionths of a dollar, and what it may where nobody says; 0 = no limit',
+  },
   allowedHosts: {
     kind: 'list',
     name: 'ALLOWED_HOSTS',

@@ -25,6 +25,7 @@ import { loadSeeds } from './documents/seeds.ts'
 import { isLoopback } from './http/host-check.ts'
 import { createLogFollowers } from './log-followers.ts'
 import { createSweeper, type Sweeper } from './maintenance/sweeper.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
 import { openSqliteStore } from './store/sqlite-store.ts'
 import { createRenderer } from './templates/renderer.ts'
 import { createWakeups } from './wakeups.ts'
@@ -94,6 +95,7 @@ const policy = { offerMs: settings.offerMs, lostGraceMs: settings.lostGraceMs, p
 const wakeups = createWakeups()
 const logFollowers = createLogFollowers(settings.logFollowersMax)
 let sweeper: Sweeper | undefined
+let metrics: Metrics | undefined
 
 const fatal = (error: unknown): never => {
   logger.fatal({ err: error }, 'the database cannot be trusted any more')
@@ -120,6 +122,7 @@ const store = (() => {
       onCommit: (changes) => {
         wakeups.changed(changes)
         sweeper?.changed(changes)
+        metrics?.changed(changes)
         for (const { command } of changes) logFollowers.changed(command.commandId)
       },
       onFatal: fatal,
@@ -132,6 +135,8 @@ const store = (() => {
 
 if (settings.restored) await store.beginEpoch(newId(), nowMs())
 await store.rebaseLeases(nowMs())
+
+metrics = createMetrics({ version, open: await store.openCounts(), ofProcess: true })
 
 const blobs = createBlobs({
   dir: join(folder('dataDir'), 'blobs'),
@@ -168,6 +173,9 @@ const app = buildApp({
   logs: store.logs,
   files: store.files,
   blobs,
+  usage: store.usage,
+  prices: store.prices,
+  metrics,
   logFollowers,
   renderer,
   wakeups,

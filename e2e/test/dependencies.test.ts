@@ -54,8 +54,13 @@ const RULES: readonly Rule[] = [
   {
     from: 'gateway/src/ledger.ts',
     may: ['gateway/src/allowance.ts', RUNTIME, 'node:url'],
-    types: ['gateway/src/wire'],
+    types: ['gateway/src/wire', 'gateway/src/prices.ts'],
     why: 'the books keep what they are told, and see no request',
+  },
+  {
+    from: 'gateway/src/control',
+    may: ['gateway/src', PROTOCOL, 'fastify', 'node:http'],
+    why: 'what an agent may ask has the words of the wire; it touches no provider',
   },
   {
     from: 'gateway/src',
@@ -132,6 +137,9 @@ const RULES: readonly Rule[] = [
       'control-server/src/store/documents.ts',
       'control-server/src/store/files.ts',
       'control-server/src/store/logs.ts',
+      'control-server/src/store/prices.ts',
+      'control-server/src/store/usage.ts',
+      'control-server/src/metrics.ts',
       'control-server/src/templates/renderer.ts',
     ],
     never: /sqlite/,
@@ -153,6 +161,12 @@ const RULES: readonly Rule[] = [
     from: 'control-server/src/wakeups.ts',
     may: ['control-server/src/lifecycle', PROTOCOL],
     why: 'a hint about changes needs to know changes and nothing else',
+  },
+  {
+    from: 'control-server/src/metrics.ts',
+    may: [PROTOCOL, 'prom-client'],
+    types: ['control-server/src/lifecycle'],
+    why: 'what is counted is told to it: it asks nobody and decides nothing',
   },
   {
     from: 'control-server/src/log-followers.ts',
@@ -300,6 +314,7 @@ const RULES: readonly Rule[] = [
   {
     from: 'agent/src/executors',
     may: ['agent/src/executors', PROTOCOL, 'undici', NODE],
+    types: [RUNTIME],
     never: /journal|client/,
     why: 'an executor has one effect and no say in what becomes of it',
   },

@@ -3,15 +3,18 @@
  * paths of the wire formats and nothing else, puts the provider's key where the client's was, asks the ledger before a
  * call and tells it after, and refuses in the form that ends a client at once.
  */
+import { EventEmitter, once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import type { Duplex, Readable, Transform } from 'node:stream'
+import zlib from 'node:zlib'
 import { Agent, request as send } from 'undici'
-import { allowance, inputTokensOf } from './allowance.ts'
-import type { Ledger, Limit, Scope, Settlement } from './ledger.ts'
-import { createMeter } from './meter.ts'
+import { allowanceNow, inputTokensOf, type Wanted } from './allowance.ts'
+import type { Egress, EgressHost } from './egress.ts'
+import type { Begun, Ledger, Limit, Scope, Settlement } from './ledger.ts'
+import { createMeter, type Metered } from './meter.ts'
 import type { Prices } from './prices.ts'
-import { headersFor, type Provider, type Providers, QUERY_PASSED } from './providers.ts'
+import { headersFor, type Provider, type Providers, targetOf } from './providers.ts'
 import { WIRES, wireOf } from './wire/index.ts'
 import { type JsonObject, NO_USAGE, type Refusal, type RefusalCause, type Wire, WireError } from './wire/wire.ts'
 
@@ -23,10 +26,21 @@ export type SessionOptions = {
   limits: readonly Limit[]
   /** Models that may be asked for; empty: all. */
   models: readonly string[]
+  /** Hosts that may be reached beside the providers. */
+  egress?: readonly EgressHost[]
 }
 
-export type Session = { close: () => Promise<void> }
+export type Session = {
+  /** Also for calls that are under way, but for what they were allowed already. */
+  change: (options: Omit<SessionOptions, 'socketPath' | 'attemptId'>) => void
+  /** Breaks off what is under way; resolves when that is booked. */
+  close: () => Promise<void>
+}
 
+/** Only the path of a request is looked at. */
+const ORIGIN = 'http://gateway'
+/** Longer than any client keeps a connection: one that is closed as a request comes breaks a call off for nothing. */
+const KEEP_ALIVE_MS = 900_000
 /** The system's, which cuts a longer one without a word. */
 const SOCKET_PATH_BYTES_MAX = 107
 const BODY_BYTES_MAX = 32 * 2 ** 20
@@ -37,14 +51,22 @@ const CONNECT_MS = 10_000
 const CONNECTS_MAX = 3
 const CONNECT_FAILURES = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT']
 
-const ANSWER_PASSED =
-  /^(content-type|retry-after|request-id|x-request-id|x-should-retry|openai-.*|anthropic-.*|x-ratelimit-.*)$/
+/** Of an error; what is longer is cut. */
+const ERROR_BYTES_MAX = 64 * 1024
 
-const DECODERS: Readonly<Record<string, () => NodeJS.ReadWriteStream>> = {
-  gzip: createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
+const ANSWER_PASSED =
+  /^(content-type|content-encoding|retry-after|retry-after-ms|request-id|x-request-id|x-should-retry|openai-(processing-ms|version|model)|anthropic-ratelimit-.*|x-ratelimit-.*)$/
+
+const DECODERS: Readonly<Record<string, (() => Transform) | undefined>> = {
+  gzip: zlib.createGunzip,
+  deflate: zlib.createInflate,
+  br: zlib.createBrotliDecompress,
+  // Since Node 22.15.
+  zstd: (zlib as { createZstdDecompress?: () => Transform }).createZstdDecompress,
 }
+/** Null where it is not compressed, or nobody knows how. */
+const decoderOf = (encoding: string | string[] | undefined): Transform | null =>
+  typeof encoding === 'string' && Object.hasOwn(DECODERS, encoding) ? (DECODERS[encoding]?.() ?? null) : null
 
 class Refused extends Error {
   override readonly cause: RefusalCause
@@ -66,44 +88,93 @@ export function createGateway(options: {
   nowMs: () => number
   /** Facts of a call, never a body or a key. */
   log: (facts: object, message: string) => void
+  /** What every call counts for, besides what its session says, and what limits that. */
+  everywhere?: (atMs: number) => { scopes: readonly Scope[]; limits: readonly Limit[] }
+  /** The way to other hosts; there is none where it is absent. */
+  egress?: Egress
+  /** Models that any session may ask for; empty: all. */
+  models?: readonly string[]
+  /** Other names of models, which what asks need not know; what goes out and is paid for is the model. */
+  aliases?: Readonly<Record<string, string>>
+  /** Tools that a provider runs itself, and what it has to fetch, are left in requests: a way out, and not reserved for. */
+  isOpen?: boolean
+  /** A model whose price nobody knows passes, also where money is limited. */
+  isUnmetered?: boolean
 }) {
-  const { ledger, prices, providers, nowMs } = options
+  const { ledger, prices, providers, nowMs, aliases = {}, everywhere = () => ({ scopes: [], limits: [] }) } = options
+  let isDraining = false
   const connections = new Agent({
     headersTimeout: SILENCE_MS,
     bodyTimeout: SILENCE_MS,
     connect: { timeout: CONNECT_MS },
   })
-  const sessions = new Set<Session>()
+  const sessions = new Set<Opened>()
+
+  /** Told whenever a call has ended: there may be room for one that waits. */
+  const room = new EventEmitter().setMaxListeners(0)
+
+  /** Waits where only what is under way leaves no room. */
+  const begun = async (
+    call: Parameters<Ledger['begin']>[0],
+    session: SessionOptions,
+    wanted: Wanted,
+    leaving: AbortSignal,
+  ): Promise<Begun> => {
+    for (;;) {
+      const everybody = everywhere(call.atMs)
+      const answer = ledger.begin(
+        call,
+        [...session.scopes, ...everybody.scopes],
+        [...session.limits, ...everybody.limits],
+        (left, unreserved) => allowanceNow(wanted, left, unreserved),
+      )
+      if (answer.ok || answer.isForNow !== true) return answer
+      await once(room, 'ended', { signal: leaving })
+    }
+  }
+
+  /** What is asked for as it may go out, of the model that it is for. Throws `Refused` and `WireError`. */
+  const admitted = (session: SessionOptions, wire: Wire, path: string, given: JsonObject) => {
+    const { model } = wire.asked(path, given)
+    const named = (Object.hasOwn(aliases, model) ? aliases[model] : undefined) ?? model
+    const isAllowed = (models: readonly string[]) =>
+      models.length === 0 || models.includes(model) || models.includes(named)
+    if (!isAllowed(session.models) || !isAllowed(options.models ?? []))
+      throw new Refused('refused', `The model ${model} is not allowed here.`)
+    const body = options.isOpen === true ? given : wire.enclosed(given)
+    const request = named === model ? { path, body } : wire.renamed(path, body, named)
+    return { ...request, asked: wire.asked(request.path, request.body) }
+  }
 
   const answer = async (session: SessionOptions, request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const url = new URL(request.url ?? '/', 'http://gateway')
-    const found = request.method === 'POST' ? wireOf(url.pathname) : null
-    if (found === null) return refuse(response, null, new Refused('refused', 'This gateway has no such route.', 404))
+    const path = request.url ?? ''
+    const url = path.startsWith('/') && URL.canParse(path, ORIGIN) ? new URL(path, ORIGIN) : null
+    const found = url !== null && request.method === 'POST' ? wireOf(url.pathname) : null
+    if (url === null || found === null)
+      return void refuse(response, null, new Refused('refused', 'This gateway has no such route.', 404))
     const { wire, name, operation } = found
+    const leaving = new AbortController()
+    response.once('close', () => leaving.abort())
     try {
+      if (isDraining) throw new Refused('unavailable', 'The gateway is stopping.')
       const provider = providers[wire.provider]
       if (provider === undefined) throw new Refused('refused', `No key for ${wire.provider} is configured.`)
-      const body = objectIn(await bodyOf(request))
-      const asked = wire.asked(url.pathname, body)
-      if (session.models.length > 0 && !session.models.includes(asked.model))
-        throw new Refused('refused', `The model ${asked.model} is not allowed here.`)
-      const target = new URL(provider.baseUrl.replace(/\/$/, '') + url.pathname)
-      for (const [key, value] of url.searchParams)
-        if (QUERY_PASSED.includes(key)) target.searchParams.append(key, value)
-      const call = { wire, provider, target, headers: request.headers, response }
+      const { path: pathname, body, asked } = admitted(session, wire, url.pathname, objectIn(await bodyOf(request)))
+      const target = targetOf(provider, pathname, url.searchParams)
+      const call = { wire, provider, target, headers: request.headers, response, leaving: leaving.signal }
       if (operation === 'count') return await passed(call, JSON.stringify(body), null)
 
       const atMs = nowMs()
       const price = prices.of(wire.provider, asked.model, atMs)
       const bodyBytes = Buffer.byteLength(JSON.stringify(body))
-      const begun = ledger.begin(
+      const begins = await begun(
         { attemptId: session.attemptId, wire: name, model: asked.model, atMs, rates: price?.rates ?? null },
-        session.scopes,
-        session.limits,
-        (left) => allowance({ asked, bodyBytes, price }, left),
+        session,
+        { asked, bodyBytes, price, isUnmetered: options.isUnmetered === true },
+        leaving.signal,
       )
-      if (!begun.ok) {
-        const { unit, scope } = begun
+      if (!begins.ok) {
+        const { unit, scope } = begins
         options.log({ attemptId: session.attemptId, unit, scope }, 'a call was refused')
         const of = scope === null ? '' : ` of the ${scope.scope}`
         throw new Refused(
@@ -113,14 +184,23 @@ export function createGateway(options: {
             : `The limit${of} in ${unit} leaves no room for this call.`,
         )
       }
-      const settle = (end: Pick<Settlement, 'state' | 'status' | 'usage'>): void =>
-        ledger.settle({ callId: begun.callId, atMs: nowMs(), costMicroUsd: price?.microUsd(end.usage) ?? null, ...end })
-      const limited = JSON.stringify(wire.limited(body, begun.outputTokensMax))
-      await passed(call, limited, { settle, inputTokens: inputTokensOf(bodyBytes), isStream: asked.isStream })
+      const settle: Metering['settle'] = (end) => {
+        const costMicroUsd = price?.microUsd(end.usage) ?? (end.usage === NO_USAGE ? 0 : null)
+        ledger.settle({ callId: begins.callId, atMs: nowMs(), costMicroUsd, ...end })
+        room.emit('ended')
+      }
+      const limited = JSON.stringify(wire.limited(body, begins.outputTokensMax))
+      const { outputTokensMax } = begins
+      const inputTokens = inputTokensOf(bodyBytes)
+      await passed(call, limited, { settle, inputTokens, outputTokensMax, isStream: asked.isStream })
     } catch (error) {
-      if (error instanceof WireError) return refuse(response, wire, new Refused('refused', error.message))
-      if (error instanceof Refused) return refuse(response, wire, error)
-      throw error
+      // It waited for room, and its client went away.
+      if (leaving.signal.aborted && !(error instanceof Refused)) return
+      if (!(error instanceof WireError || error instanceof Refused)) throw error
+      const refused = error instanceof Refused ? error : new Refused('refused', error.message)
+      if (refused.cause === 'refused')
+        ledger.failed(session.attemptId, refuse(response, wire, refused), refused.message)
+      else refuse(response, wire, refused)
     }
   }
 
@@ -130,69 +210,114 @@ export function createGateway(options: {
     target: URL
     headers: IncomingHttpHeaders
     response: ServerResponse
+    /** The client has gone. */
+    leaving: AbortSignal
   }
   type Metering = {
-    settle: (end: Pick<Settlement, 'state' | 'status' | 'usage'>) => void
+    settle: (end: Pick<Settlement, 'state' | 'status' | 'usage' | 'failure'>) => void
+    /** What was reserved for. */
     inputTokens: number
+    outputTokensMax: number
     isStream: boolean
   }
 
   /** To the provider and back, as it comes; what is metered is settled whatever happens. */
   const passed = async (
-    { wire, provider, target, headers, response }: Passing,
+    { wire, provider, target, headers, response, leaving }: Passing,
     body: string,
     metering: Metering | null,
   ) => {
-    const leaving = new AbortController()
-    response.once('close', () => leaving.abort())
-    let upstream: Awaited<ReturnType<typeof send>>
+    // Whoever has gone already has sent nothing.
+    const wasGone = leaving.aborted
+    let upstream: Upstream
     try {
       upstream = await connected(() =>
         send(target, {
-          ...{ method: 'POST', body, dispatcher: connections, signal: leaving.signal },
+          ...{ method: 'POST', body, dispatcher: connections, signal: leaving },
           headers: headersFor(wire.provider, provider, headers),
         }),
       )
     } catch (error) {
-      const neverSent = CONNECT_FAILURES.includes(codeOf(error))
+      const neverSent = wasGone || CONNECT_FAILURES.includes(codeOf(error))
+      const message = `The provider ${wire.provider} cannot be reached.`
       // Of what may have reached the provider nobody knows the usage: all of the input, and not a word.
       const usage = neverSent ? NO_USAGE : { ...NO_USAGE, inputTokens: metering?.inputTokens ?? 0 }
-      metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage })
-      throw new Refused('unavailable', `The provider ${wire.provider} cannot be reached.`)
+      const failure = leaving.aborted ? null : message
+      metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage, failure })
+      throw new Refused('unavailable', message)
     }
-    const { statusCode, headers: answered } = upstream
-    const isBilled = statusCode < 400
-    const isStream = String(answered['content-type']).startsWith('text/event-stream')
-    const meter = createMeter(wire.reader(), { isStream, inputTokens: metering?.inputTokens ?? 0 })
-    let isWhole = false
-    try {
-      response.writeHead(statusCode, { ...kept(answered), 'x-accel-buffering': 'no' })
-      response.flushHeaders()
-      for await (const chunk of upstream.body) {
-        meter.push(chunk as Buffer)
-        if (!response.write(chunk)) await drained(response, leaving.signal)
-      }
-      isWhole = true
-    } catch {
-      // One of the two has gone.
-    } finally {
-      const { usage, isEstimated } = meter.end(isWhole)
-      metering?.settle(
-        isBilled
-          ? { state: isEstimated ? 'estimated' : 'settled', status: statusCode, usage }
-          : { state: 'settled', status: statusCode, usage: NO_USAGE },
-      )
+    const { statusCode } = upstream
+    if (statusCode < 200 || statusCode >= 300) {
+      const failure = `The provider ${wire.provider} answered ${statusCode}.`
+      metering?.settle({ state: 'settled', status: statusCode, usage: NO_USAGE, failure })
+      return await failed(upstream, provider, response)
+    }
+    const { isWhole, metered } = await streamed(wire, upstream, response, leaving, metering)
+    if (metering !== null) {
+      const failure = isWhole || leaving.aborted ? null : `The answer of ${wire.provider} broke off.`
+      const { usage, isEstimated } = metered
+      metering.settle({ state: isEstimated ? 'estimated' : 'settled', status: statusCode, usage, failure })
     }
     // A stream that broke off must not look like one that ended.
     if (isWhole) response.end()
     else response.destroy()
   }
 
-  const refuse = (response: ServerResponse, wire: Wire | null, { cause, message, status }: Refused): void => {
-    if (response.headersSent) return void response.destroy()
+  /** What comes goes on at once, and is read along. */
+  const streamed = async (
+    wire: Wire,
+    { statusCode, headers, body }: Upstream,
+    response: ServerResponse,
+    leaving: AbortSignal,
+    metering: Metering | null,
+  ): Promise<{ isWhole: boolean; metered: Metered }> => {
+    const isStream = String(headers['content-type']).startsWith('text/event-stream')
+    const { inputTokens = 0, outputTokensMax = 0 } = metering ?? {}
+    const meter = createMeter(wire.reader(), { isStream, inputTokens, outputTokensMax })
+    // Compressed although it was asked not to be: it passes as it is, and the meter reads what it says.
+    const decoder = decoderOf(headers['content-encoding'])
+    decoder?.on('data', meter.push).on('error', meter.giveUp)
+    let isWhole = false
+    try {
+      response.writeHead(statusCode, { ...kept(headers), 'x-accel-buffering': 'no' })
+      response.flushHeaders()
+      for await (const chunk of body) {
+        if (decoder) decoder.write(chunk)
+        else meter.push(chunk as Buffer)
+        if (!response.write(chunk)) await drained(response, leaving)
+      }
+      isWhole = true
+    } catch {
+      // One of the two has gone.
+    }
+    if (decoder && !decoder.destroyed)
+      await new Promise<void>((resolve) => decoder.once('close', resolve).once('error', resolve).end())
+    return { isWhole, metered: meter.end(isWhole) }
+  }
+
+  /** What a provider says of its error may have a part of the key in it. */
+  const failed = async ({ statusCode, headers, body }: Upstream, provider: Provider, response: ServerResponse) => {
+    let text: string
+    try {
+      const decoder = decoderOf(headers['content-encoding'])
+      text = await textOf(decoder === null ? body : body.pipe(decoder), ERROR_BYTES_MAX)
+    } catch {
+      return void response.destroy()
+    }
+    const { 'content-encoding': _, ...others } = kept(headers)
+    response.writeHead(statusCode, others).end(withoutKeys(text, provider.key()))
+  }
+
+  /** Returns the status. */
+  const refuse = (response: ServerResponse, wire: Wire | null, { cause, message, status }: Refused): number => {
     const refusal: Refusal = (wire ?? WIRES['openai-chat']).refusal(cause as RefusalCause, message)
-    response.writeHead(status ?? refusal.status, { ...refusal.headers, 'content-type': 'application/json' })
-    response.end(JSON.stringify(refusal.body))
+    const statusCode = status ?? refusal.status
+    if (response.headersSent) response.destroy()
+    else
+      response
+        .writeHead(statusCode, { ...refusal.headers, 'content-type': 'application/json' })
+        .end(JSON.stringify(refusal.body))
+    return statusCode
   }
 
   return {
@@ -200,34 +325,68 @@ export function createGateway(options: {
     async open(session: SessionOptions): Promise<Session> {
       if (Buffer.byteLength(session.socketPath) > SOCKET_PATH_BYTES_MAX)
         throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
+      let current = session
+      const underWay = new Set<Promise<void>>()
+      const track = (body: Promise<void>, onFailure: () => void): void => {
+        const tracked = body
+          .catch((error: unknown) => {
+            options.log({ attemptId: session.attemptId, err: error }, 'a call failed')
+            onFailure()
+          })
+          .finally(() => underWay.delete(tracked))
+        underWay.add(tracked)
+      }
       const server = createServer({ noDelay: true }, (request, response) => {
-        answer(session, request, response).catch((error: unknown) => {
-          options.log({ attemptId: session.attemptId, err: error }, 'a call failed')
+        track(answer(current, request, response), () => {
           if (response.headersSent) response.destroy()
           else response.writeHead(500).end()
         })
+      })
+      const tunnels = new Set<Duplex>()
+      server.on('connect', (request, client, head) => {
+        tunnels.add(client)
+        client.once('close', () => tunnels.delete(client))
+        const { egress } = options
+        if (egress === undefined || isDraining) return client.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n')
+        const tunnel = { authority: request.url ?? '', client, head }
+        track(egress.connect(session.attemptId, current.egress ?? [], tunnel), () => client.destroy())
       })
       server.on('upgrade', (_request, socket) =>
         socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
       )
       server.requestTimeout = 0
+      server.keepAliveTimeout = KEEP_ALIVE_MS
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
         server.listen(session.socketPath, resolve)
       })
       // Whoever can reach its folder may use it: the sandbox is another user.
       chmodSync(session.socketPath, 0o666)
-      const opened: Session = {
+      const opened: Opened = {
+        change: (change) => {
+          current = { ...current, ...change }
+        },
         async close() {
           sessions.delete(opened)
           await new Promise<void>((resolve) => {
             server.close(() => resolve())
             server.closeAllConnections()
+            for (const client of tunnels) client.destroy()
           })
+          await opened.idle()
+          options.egress?.forget(session.attemptId)
+        },
+        async idle() {
+          await Promise.all(underWay)
         },
       }
       sessions.add(opened)
       return opened
+    },
+    /** Refuses what is new; resolves when nothing is under way any more. */
+    async drain(): Promise<void> {
+      isDraining = true
+      await Promise.all([...sessions].map((session) => session.idle()))
     },
     async close(): Promise<void> {
       await Promise.all([...sessions].map((session) => session.close()))
@@ -235,6 +394,9 @@ export function createGateway(options: {
     },
   }
 }
+
+type Upstream = Awaited<ReturnType<typeof send>>
+type Opened = Session & { idle: () => Promise<void> }
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code)
 
@@ -268,8 +430,9 @@ const drained = (response: ServerResponse, leaving: AbortSignal): Promise<void> 
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
   const encoding = request.headers['content-encoding'] ?? 'identity'
-  const decoder = encoding === 'identity' ? null : DECODERS[encoding]?.()
-  if (decoder === undefined) throw new Refused('refused', `The content-encoding ${encoding} is not known here.`, 415)
+  const decoder = decoderOf(encoding)
+  if (encoding !== 'identity' && decoder === null)
+    throw new Refused('refused', `The encoding ${encoding} is not known here.`, 415)
   const pieces: Buffer[] = []
   let bytes = 0
   try {
@@ -285,6 +448,23 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   }
   return Buffer.concat(pieces).toString()
 }
+
+async function textOf(stream: Readable, bytesMax: number): Promise<string> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of stream) {
+    pieces.push(piece as Buffer)
+    bytes += (piece as Buffer).length
+    if (bytes > bytesMax) break
+  }
+  return Buffer.concat(pieces).subarray(0, bytesMax).toString()
+}
+
+/** Keys as providers make them, also where they show a part alone. */
+const KEY_LIKE = /\b(sk-|AIza|ya29\.)[\w*.…-]{4,}/g
+
+const withoutKeys = (text: string, key: string): string =>
+  (key === '' ? text : text.replaceAll(key, '***')).replace(KEY_LIKE, '***')
 
 function objectIn(text: string): JsonObject {
   let value: unknown

@@ -6,8 +6,9 @@
 import { fileURLToPath } from 'node:url'
 import { closeSqliteFile, openSqliteFile } from '@agent-executor/runtime'
 import { type Allowance, type Amounts, UNITS, type Unit } from './allowance.ts'
+import type { PriceRow } from './prices.ts'
 import type { WireName } from './wire/index.ts'
-import type { Usage } from './wire/wire.ts'
+import type { ProviderName, Usage } from './wire/wire.ts'
 
 const MIGRATIONS = fileURLToPath(
   new URL(
@@ -32,6 +33,8 @@ export type Settlement = {
   status: number | null
   usage: Usage
   costMicroUsd: number | null
+  /** What went wrong, in a sentence without what the provider said; null or absent where nothing did. */
+  failure?: string | null
 }
 
 type CallState = 'started' | 'settled' | 'estimated' | 'unknown'
@@ -52,13 +55,43 @@ export type Call = {
 
 export type Begun =
   | { ok: true; callId: number; outputTokensMax: number }
-  | { ok: false; unit: Unit | null; scope: Scope | null }
+  /** `isForNow`: only what is under way leaves no room; nothing is written of it. */
+  | { ok: false; unit: Unit | null; scope: Scope | null; isForNow?: boolean }
+
+export type NewSession = { attemptId: string; agentId: string; commandId: string; profile: string | null }
+export type SessionRow = NewSession & {
+  openedAtMs: number
+  closedAtMs: number | null
+  /** Of the newest call, where that failed. */
+  lastError: { status: number | null; message: string } | null
+}
+
+/** `unit` is null where nobody knew the price, `scope` where no limit of its own was named. */
+export type RefusalCount = { unit: Unit | null; scope: Scope['scope'] | null; count: number }
+
+export type Tunnel = {
+  host: string
+  port: number
+  /** Where it went to; null where it came to none. */
+  address: string | null
+  startedAtMs: number
+  /** Null while it is open, and where the gateway died meanwhile. */
+  endedAtMs: number | null
+  bytesUp: number
+  bytesDown: number
+  /** Why it was not made, or ended before its time. */
+  refused: string | null
+}
+
+/** `unreserved`: what would be left if nothing were under way. */
+type Allow = (left: Amounts, unreserved: Amounts) => Allowance
 
 export type Ledger = ReturnType<typeof openLedger>
 
 type Row = Record<string, unknown>
 
-export function openLedger({ file, nowMs }: { file: string; nowMs: number }) {
+/** `newGatewayId` is for a file that has none yet. */
+export function openLedger({ file, nowMs, newGatewayId = '' }: { file: string; nowMs: number; newGatewayId?: string }) {
   const db = openSqliteFile({ file, migrations: MIGRATIONS, nowMs })
   const sql = {
     budget: db.prepare('SELECT spent, reserved FROM budgets WHERE scope = ? AND id = ? AND unit = ?'),
@@ -79,6 +112,39 @@ export function openLedger({ file, nowMs }: { file: string; nowMs: number }) {
     call: db.prepare('SELECT * FROM calls WHERE call_id = ?'),
     ofAttempt: db.prepare('SELECT * FROM calls WHERE attempt_id = ? ORDER BY call_id'),
     started: db.prepare("SELECT * FROM calls WHERE state = 'started'"),
+    unreported: db.prepare(
+      "SELECT calls.* FROM calls JOIN sessions USING (attempt_id) WHERE reported = 0 AND state != 'started' AND agent_id = ? ORDER BY call_id LIMIT ?",
+    ),
+    report: db.prepare("UPDATE calls SET reported = 1 WHERE call_id = ? AND state != 'started'"),
+    identity: db.prepare('SELECT gateway_id FROM identity'),
+    identify: db.prepare('INSERT INTO identity (gateway_id) VALUES (?)'),
+    session: db.prepare('SELECT * FROM sessions WHERE attempt_id = ?'),
+    openSession: db.prepare(
+      'INSERT INTO sessions (attempt_id, agent_id, command_id, profile, opened_at_ms) VALUES (:attemptId, :agentId, :commandId, :profile, :atMs) ON CONFLICT DO UPDATE SET agent_id = excluded.agent_id, closed_at_ms = NULL',
+    ),
+    closeSession: db.prepare(
+      'UPDATE sessions SET closed_at_ms = :atMs WHERE attempt_id = :attemptId AND closed_at_ms IS NULL',
+    ),
+    openSessions: db.prepare('SELECT attempt_id FROM sessions WHERE closed_at_ms IS NULL'),
+    fail: db.prepare(
+      'UPDATE sessions SET error_status = :status, error_message = :message WHERE attempt_id = :attemptId',
+    ),
+    refuse: db.prepare(
+      'INSERT INTO refusals (attempt_id, unit, scope, count) VALUES (:attemptId, :unit, :scope, 1) ON CONFLICT DO UPDATE SET count = count + 1',
+    ),
+    refusals: db.prepare('SELECT unit, scope, count FROM refusals WHERE attempt_id = ? ORDER BY unit, scope'),
+    prices: db.prepare('SELECT * FROM prices ORDER BY provider, model, effective_from_ms'),
+    clearPrices: db.prepare('DELETE FROM prices'),
+    addPrice: db.prepare(
+      'INSERT INTO prices (provider, model, effective_from_ms, price) VALUES (:provider, :model, :effectiveFromMs, :price) ON CONFLICT DO UPDATE SET price = excluded.price',
+    ),
+    addTunnel: db.prepare(
+      'INSERT INTO tunnels (attempt_id, host, port, address, started_at_ms, ended_at_ms, refused) VALUES (:attemptId, :host, :port, :address, :startedAtMs, :endedAtMs, :refused)',
+    ),
+    endTunnel: db.prepare(
+      'UPDATE tunnels SET ended_at_ms = :endedAtMs, bytes_up = :bytesUp, bytes_down = :bytesDown, refused = :refused WHERE tunnel_id = :tunnelId',
+    ),
+    tunnels: db.prepare('SELECT * FROM tunnels WHERE attempt_id = ? ORDER BY tunnel_id'),
   }
 
   const usedOf = (scope: Scope, unit: Unit): { spent: number; reserved: number } =>
@@ -94,22 +160,27 @@ export function openLedger({ file, nowMs }: { file: string; nowMs: number }) {
   }
 
   const begin = db.transaction(
-    (call: NewCall, scopes: readonly Scope[], limits: readonly Limit[], allow: (left: Amounts) => Allowance): Begun => {
+    (call: NewCall, scopes: readonly Scope[], limits: readonly Limit[], allow: Allow): Begun => {
       const lefts = limits.map((limit) => {
         const { spent, reserved } = usedOf(limit, limit.unit)
-        return { limit, left: limit.most - spent - reserved }
+        return { limit, left: limit.most - spent - reserved, unreserved: limit.most - spent }
       })
       const tightest = (unit: Unit) =>
         lefts.filter(({ limit }) => limit.unit === unit).sort((one, other) => one.left - other.left)[0]
-      const left = (unit: Unit): number => tightest(unit)?.left ?? Number.POSITIVE_INFINITY
-      const allowed = allow({ microUsd: left('microUsd'), tokens: left('tokens'), requests: left('requests') })
+      const least = (unit: Unit, of: 'left' | 'unreserved'): number =>
+        Math.min(...lefts.flatMap((each) => (each.limit.unit === unit ? [each[of]] : [])))
+      const amounts = (of: 'left' | 'unreserved'): Amounts => ({
+        microUsd: least('microUsd', of),
+        tokens: least('tokens', of),
+        requests: least('requests', of),
+      })
+      const allowed = allow(amounts('left'), amounts('unreserved'))
       if (!allowed.ok) {
         const limit = tightest(allowed.unit ?? 'microUsd')?.limit
-        return {
-          ok: false,
-          unit: allowed.unit,
-          scope: limit === undefined ? null : { scope: limit.scope, id: limit.id },
-        }
+        const scope = limit === undefined ? null : { scope: limit.scope, id: limit.id }
+        if (allowed.isForNow) return { ok: false, unit: allowed.unit, scope, isForNow: true }
+        sql.refuse.run({ attemptId: call.attemptId, unit: allowed.unit ?? '', scope: scope?.scope ?? '' })
+        return { ok: false, unit: allowed.unit, scope }
       }
       const { attemptId, wire, model, atMs, rates } = call
       const { lastInsertRowid } = sql.begin.run({
@@ -126,12 +197,15 @@ export function openLedger({ file, nowMs }: { file: string; nowMs: number }) {
     },
   )
 
-  const settle = db.transaction(({ callId, atMs, state, status, usage, costMicroUsd }: Settlement): void => {
+  const settle = db.transaction((settlement: Settlement): void => {
+    const { callId, atMs, state, status, usage, costMicroUsd, failure = null } = settlement
     const row = sql.call.get(callId) as Row | undefined
     if (row === undefined || row.state !== 'started') return
     sql.end.run({ callId, atMs, state, status, usage: JSON.stringify(usage), costMicroUsd })
     const tokens = usage.inputTokens + usage.outputTokens
-    book(callOf(row), { microUsd: costMicroUsd ?? 0, tokens, requests: 1 })
+    const call = callOf(row)
+    book(call, { microUsd: costMicroUsd ?? 0, tokens, requests: 1 })
+    sql.fail.run({ attemptId: call.attemptId, status: failure === null ? null : status, message: failure })
   })
 
   /** Of a life before this one: whatever they came to, it was not more than this. */
@@ -145,24 +219,102 @@ export function openLedger({ file, nowMs }: { file: string; nowMs: number }) {
   })
   closeStarted.immediate()
 
+  const identified = db.transaction((): string => {
+    const row = sql.identity.get() as { gateway_id: string } | undefined
+    if (row === undefined) sql.identify.run(newGatewayId)
+    return row?.gateway_id ?? newGatewayId
+  })
+  const gatewayId = identified.immediate()
+
+  const report = db.transaction((callIds: readonly number[]): void => {
+    for (const callId of callIds) sql.report.run(callId)
+  })
+
+  const replacePrices = db.transaction((rows: readonly PriceRow[]): void => {
+    sql.clearPrices.run()
+    for (const { provider, model, effectiveFromMs, ...price } of rows)
+      sql.addPrice.run({ provider, model, effectiveFromMs, price: JSON.stringify(price) })
+  })
+
   return {
+    /** Made with the file: calls are numbered within it. */
+    gatewayId,
     /**
      * `scopes`: all that it counts for; `limits` may be of these alone. `allow` is asked with what is left of the tightest
-     * limit of each unit, in the same transaction in which the answer is reserved.
+     * limit of each unit, in the same transaction in which the answer is reserved, or its refusal counted.
      */
-    begin: (
-      call: NewCall,
-      scopes: readonly Scope[],
-      limits: readonly Limit[],
-      allow: (left: Amounts) => Allowance,
-    ): Begun => begin.immediate(call, scopes, limits, allow),
+    begin: (call: NewCall, scopes: readonly Scope[], limits: readonly Limit[], allow: Allow): Begun =>
+      begin.immediate(call, scopes, limits, allow),
     /** Once; a repetition changes nothing. */
     settle: (settlement: Settlement): void => settle.immediate(settlement),
     used: (scope: Scope, unit: Unit): { spent: number; reserved: number } => usedOf(scope, unit),
     calls: (attemptId: string): Call[] => (sql.ofAttempt.all(attemptId) as Row[]).map(callOf),
+    /** The oldest of this agent's calls that have ended and were not passed on. */
+    unreported: (agentId: string, most: number): Call[] => (sql.unreported.all(agentId, most) as Row[]).map(callOf),
+    report: (callIds: readonly number[]): void => report.immediate(callIds),
+
+    /** A session that was closed is open again. */
+    openSession: (session: NewSession, atMs: number): void => void sql.openSession.run({ ...session, atMs }),
+    closeSession: (attemptId: string, atMs: number): void => void sql.closeSession.run({ attemptId, atMs }),
+    openSessions: (): string[] => (sql.openSessions.all() as { attempt_id: string }[]).map((row) => row.attempt_id),
+    session(attemptId: string): SessionRow | null {
+      const row = sql.session.get(attemptId) as Row | undefined
+      return row === undefined ? null : sessionOf(row)
+    },
+    /** Of a call that was never begun. */
+    failed: (attemptId: string, status: number | null, message: string): void =>
+      void sql.fail.run({ attemptId, status, message }),
+    refusals: (attemptId: string): RefusalCount[] =>
+      (sql.refusals.all(attemptId) as { unit: string; scope: string; count: number }[]).map(
+        ({ unit, scope, count }) => ({
+          unit: (unit || null) as Unit | null,
+          scope: (scope || null) as Scope['scope'] | null,
+          count,
+        }),
+      ),
+
+    prices: (): PriceRow[] =>
+      (sql.prices.all() as Row[]).map((row) => ({
+        provider: row.provider as ProviderName,
+        model: row.model as string,
+        effectiveFromMs: row.effective_from_ms as number,
+        ...(JSON.parse(row.price as string) as Pick<PriceRow, 'input' | 'output'>),
+      })),
+    replacePrices: (rows: readonly PriceRow[]): void => replacePrices.immediate(rows),
+
+    /** Returns its number, for `endTunnel`. */
+    addTunnel: (attemptId: string, tunnel: Omit<Tunnel, 'bytesUp' | 'bytesDown'>): number =>
+      Number(sql.addTunnel.run({ attemptId, ...tunnel }).lastInsertRowid),
+    endTunnel: (tunnelId: number, end: Pick<Tunnel, 'endedAtMs' | 'bytesUp' | 'bytesDown' | 'refused'>): void =>
+      void sql.endTunnel.run({ tunnelId, ...end }),
+    tunnels: (attemptId: string): Tunnel[] => (sql.tunnels.all(attemptId) as Row[]).map(tunnelOf),
     close: (): void => closeSqliteFile(db),
   }
 }
+
+const sessionOf = (row: Row): SessionRow => ({
+  attemptId: row.attempt_id as string,
+  agentId: row.agent_id as string,
+  commandId: row.command_id as string,
+  profile: row.profile as string | null,
+  openedAtMs: row.opened_at_ms as number,
+  closedAtMs: row.closed_at_ms as number | null,
+  lastError:
+    row.error_message === null
+      ? null
+      : { status: row.error_status as number | null, message: row.error_message as string },
+})
+
+const tunnelOf = (row: Row): Tunnel => ({
+  host: row.host as string,
+  port: row.port as number,
+  address: row.address as string | null,
+  startedAtMs: row.started_at_ms as number,
+  endedAtMs: row.ended_at_ms as number | null,
+  bytesUp: row.bytes_up as number,
+  bytesDown: row.bytes_down as number,
+  refused: row.refused as string | null,
+})
 
 const callOf = (row: Row): Call => ({
   callId: row.call_id as number,

@@ -13,7 +13,8 @@ export type Metered = { usage: Usage; isEstimated: boolean }
 
 export function createMeter(
   reader: UsageReader,
-  { isStream, inputTokens }: { isStream: boolean; inputTokens: number },
+  /** Of what was reserved, which is the most that an answer can come to. */
+  { isStream, inputTokens, outputTokensMax }: { isStream: boolean; inputTokens: number; outputTokensMax: number },
 ) {
   const decoder = new TextDecoder()
   let bytes = 0
@@ -42,6 +43,10 @@ export function createMeter(
         isBroken = true
       }
     },
+    /** What comes cannot be read; its usage is estimated. */
+    giveUp(): void {
+      isBroken = true
+    },
     /** `whole`: the connection ended as an answer ends. */
     end(whole: boolean): Metered {
       if (isStream) {
@@ -49,7 +54,7 @@ export function createMeter(
       } else if (whole && !isBroken) take(text)
       const told = reader.usage()
       if (told !== null && reader.isComplete()) return { usage: told, isEstimated: false }
-      const outputTokens = Math.max(told?.outputTokens ?? 0, inputTokensOf(bytes))
+      const outputTokens = Math.max(told?.outputTokens ?? 0, Math.min(inputTokensOf(bytes), outputTokensMax))
       return { usage: { ...(told ?? { ...NO_USAGE, inputTokens }), outputTokens }, isEstimated: true }
     },
   }

@@ -4,7 +4,7 @@
  * rounded up.
  */
 import { calcPrice, type ModelPrice, type Provider, type Usage as Units } from '@pydantic/genai-prices'
-import type { ProviderName, Usage } from './wire/wire.ts'
+import { type Cached, NO_USAGE, type ProviderName, type Usage } from './wire/wire.ts'
 
 /** USD for a million tokens. Absent: as `input`, for what a cache has; `input` and `output` may be 0. */
 export type PriceRow = {
@@ -22,8 +22,8 @@ export type Price = {
   /** As they were resolved, to be kept with the call. */
   rates: ModelPrice
   microUsd: (usage: Usage) => number
-  /** The most that so many tokens can cost, however the cache divides them. */
-  microUsdMost: (tokens: { inputTokens: number; outputTokens: number }) => number
+  /** The most that so many tokens can cost, however a cache for so long divides them. */
+  microUsdMost: (tokens: { inputTokens: number; outputTokens: number }, cached?: Cached) => number
 }
 
 const LISTED: Readonly<Record<ProviderName, string>> = { anthropic: 'anthropic', openai: 'openai', gemini: 'google' }
@@ -52,13 +52,12 @@ export function createPrices(overlay: readonly PriceRow[]) {
       return {
         rates,
         microUsd,
-        microUsdMost({ inputTokens, outputTokens }) {
-          const usage = { inputTokens, outputTokens, cacheReadTokens: 0, webSearches: 0 }
-          return Math.max(
-            microUsd({ ...usage, cacheWriteTokens: 0, cacheWrite1hTokens: 0 }),
-            microUsd({ ...usage, cacheWriteTokens: inputTokens, cacheWrite1hTokens: 0 }),
-            microUsd({ ...usage, cacheWriteTokens: inputTokens, cacheWrite1hTokens: inputTokens }),
-          )
+        microUsdMost({ inputTokens, outputTokens }, cached = '1h') {
+          const usage = { ...NO_USAGE, inputTokens, outputTokens }
+          const short = { ...usage, cacheWriteTokens: inputTokens }
+          const long = { ...short, cacheWrite1hTokens: inputTokens }
+          const ways = { none: [usage], '5m': [usage, short], '1h': [usage, short, long] }[cached]
+          return Math.max(...ways.map(microUsd))
         },
       }
     },

@@ -2,13 +2,17 @@
 import type { ProviderName } from './wire/wire.ts'
 
 export type Provider = {
-  /** `https://host`, or with the beginning of a path. */
+  /** `https://host`, or with the beginning of a path, which may end in the `/v1` that a request begins with. */
   baseUrl: string
-  /** Asked for every call, so that a key can be replaced while the gateway runs. Never logged. */
+  /** Asked for every call, so that a key can be replaced while the gateway runs. Empty where none is wanted. Never logged. */
   key: () => string
   /** `oauth`: a token of Anthropic that is no API key. */
   auth: 'key' | 'oauth'
+  /** Of Anthropic, the betas that may be asked for; absent: all. */
+  betas?: readonly string[]
 }
+
+export const PROVIDERS = ['anthropic', 'openai', 'gemini'] as const satisfies readonly ProviderName[]
 
 export type Providers = Readonly<Partial<Record<ProviderName, Provider>>>
 
@@ -18,11 +22,18 @@ const OAUTH_BETA = 'oauth-2025-04-20'
 const PASSED = ['content-type', 'accept', 'user-agent', 'anthropic-version', 'anthropic-beta', 'x-goog-api-client']
 
 /** Also of the query: Gemini's clients may put their key there. */
-export const QUERY_PASSED = ['alt', 'beta']
+const QUERY_PASSED = ['alt', 'beta']
+
+export function targetOf({ baseUrl }: Provider, pathname: string, query: URLSearchParams): URL {
+  const base = baseUrl.replace(/\/+$/, '')
+  const target = new URL((pathname.startsWith('/v1/') ? base.replace(/\/v1$/, '') : base) + pathname)
+  for (const [key, value] of query) if (QUERY_PASSED.includes(key)) target.searchParams.append(key, value)
+  return target
+}
 
 export function headersFor(
   name: ProviderName,
-  { key, auth }: Provider,
+  { key, auth, betas }: Provider,
   given: Readonly<Record<string, string | string[] | undefined>>,
 ): Record<string, string> {
   const headers: Record<string, string> = { 'accept-encoding': 'identity', 'content-type': 'application/json' }
@@ -30,12 +41,19 @@ export function headersFor(
     const value = given[header]
     if (typeof value === 'string') headers[header] = value
   }
-  if (name === 'gemini') headers['x-goog-api-key'] = key()
-  else if (name === 'anthropic' && auth === 'key') headers['x-api-key'] = key()
-  else headers.authorization = `Bearer ${key()}`
+  if (betas !== undefined) {
+    const allowed = listOf(headers['anthropic-beta']).filter((beta) => betas.includes(beta))
+    if (allowed.length > 0) headers['anthropic-beta'] = allowed.join(',')
+    else delete headers['anthropic-beta']
+  }
+  const credential = key()
+  if (credential === '') return headers
+  if (name === 'gemini') headers['x-goog-api-key'] = credential
+  else if (name === 'anthropic' && auth === 'key') headers['x-api-key'] = credential
+  else headers.authorization = `Bearer ${credential}`
   if (name === 'anthropic' && auth === 'oauth')
-    headers['anthropic-beta'] = [...new Set([...(headers['anthropic-beta'] ?? '').split(','), OAUTH_BETA])]
-      .filter(Boolean)
-      .join(',')
+    headers['anthropic-beta'] = [...new Set([...listOf(headers['anthropic-beta']), OAUTH_BETA])].join(',')
   return headers
 }
+
+const listOf = (header = ''): string[] => header.split(',').flatMap((item) => item.trim() || [])

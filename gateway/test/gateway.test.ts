@@ -1,97 +1,9 @@
 // The gateway between real clients and a provider on loopback: what passes, what it costs, and what it refuses.
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { request as ask, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import t, { type Test } from 'tap'
-import { createGateway } from '../src/gateway.ts'
-import { type Limit, openLedger, type Scope } from '../src/ledger.ts'
-import { createPrices, type PriceRow } from '../src/prices.ts'
-import type { WireName } from '../src/wire/index.ts'
-import { startFakeProvider } from './fixtures/fake-provider.ts'
-
-const NOW = Date.parse('2026-11-22T12:00:00Z')
-const KEY = 'the-key-of-the-provider'
-const SCOPES: readonly Scope[] = [
-  { scope: 'command', id: 'c' },
-  { scope: 'day', id: '2026-11-22' },
-]
-const limit = (unit: Limit['unit'], most: number, scope: Scope['scope'] = 'command'): Limit => ({
-  ...{ scope, id: scope === 'command' ? 'c' : '2026-11-22' },
-  ...{ unit, most },
-})
-
-/** A price that makes sums easy: an input token is a micro-dollar, one of output ten. */
-const FAKE: PriceRow[] = (['anthropic', 'openai', 'gemini'] as const).map((provider) => ({
-  ...{
-    provider,
-    model: 'fake',
-    effectiveFromMs: 0,
-    input: 1,
-    output: 10,
-    cacheRead: 0.1,
-    cacheWrite: 2,
-    cacheWrite1h: 4,
-  },
-}))
-
-type Change = { limits?: Limit[]; models?: string[]; overlay?: PriceRow[]; baseUrl?: string }
-
-const world = async (t: Test, { limits = [], models = [], overlay = FAKE, baseUrl }: Change = {}) => {
-  const provider = await startFakeProvider()
-  const dir = t.testdir()
-  const sockets = mkdtempSync(join(tmpdir(), 'gateway-'))
-  const file = `${dir}/ledger.db`
-  const ledger = openLedger({ file, nowMs: NOW })
-  const logged: string[] = []
-  const own = { baseUrl: baseUrl ?? provider.url, key: () => KEY, auth: 'key' as const }
-  const gateway = createGateway({
-    ...{ ledger, prices: createPrices(overlay), nowMs: () => NOW },
-    providers: { anthropic: own, openai: own, gemini: own },
-    log: (facts, message) => logged.push(JSON.stringify([facts, message])),
-  })
-  const socketPath = join(sockets, 'a')
-  const session = await gateway.open({ socketPath, attemptId: 'c.1', scopes: SCOPES, limits, models })
-  t.teardown(async () => {
-    await gateway.close()
-    ledger.close()
-    await provider.close()
-    rmSync(sockets, { recursive: true })
-  })
-  return { provider, ledger, gateway, session, socketPath, file, logged }
-}
-
-type Sent = { method?: string; headers?: Record<string, string>; body?: Buffer | string | object }
-
-const begin = async (socketPath: string, path: string, { method = 'POST', headers = {}, body = {} }: Sent = {}) => {
-  const outgoing = ask({ socketPath, path, method, headers })
-  if (method !== 'POST') outgoing.end()
-  else outgoing.end(typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body))
-  const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
-  return { outgoing, response }
-}
-const call = async (socketPath: string, path: string, sent?: Sent) => {
-  const { response } = await begin(socketPath, path, sent)
-  const pieces: Buffer[] = []
-  for await (const piece of response) pieces.push(piece as Buffer)
-  const text = Buffer.concat(pieces).toString()
-  return { status: response.statusCode, headers: response.headers, text }
-}
-
-/** A request of each format, whole and as a stream. */
-const REQUESTS: readonly (readonly [WireName, string, object])[] = [
-  ['anthropic-messages', '/v1/messages?beta=true', { model: 'fake', max_tokens: 50, messages: [] }],
-  ['anthropic-messages', '/v1/messages', { model: 'fake', max_tokens: 50, messages: [], stream: true }],
-  ['openai-responses', '/v1/responses', { model: 'fake', input: 'hello' }],
-  ['openai-responses', '/v1/responses', { model: 'fake', input: 'hello', stream: true }],
-  ['openai-chat', '/v1/chat/completions', { model: 'fake', messages: [] }],
-  ['openai-chat', '/v1/chat/completions', { model: 'fake', messages: [], stream: true }],
-  ['gemini', '/v1beta/models/fake:generateContent', { contents: [] }],
-  ['gemini', '/v1beta/models/fake:streamGenerateContent?alt=sse', { contents: [] }],
-]
+import t from 'tap'
+import { begin, call, KEY, limit, REQUESTS, SCOPES, type Sent, world } from './fixtures/world.ts'
 
 t.test('each format passes as it is, and is metered to the token and the micro-dollar', async (t) => {
   const { provider, ledger, socketPath } = await world(t)

@@ -1,10 +1,11 @@
 /** The calls between agent and control server. `docs/protocol.md` has the rules; this file has the shapes. */
 
 import { ATTEMPT_ID_PATTERN } from './attempt.ts'
-import { COMMAND_TYPES, type CommandType, Id, Label, oneOf } from './command.ts'
+import { COMMAND_TYPES, type CommandType, Id, Label } from './command.ts'
 import { EngineAvailabilities } from './engines/index.ts'
 import { CommandError } from './errors.ts'
 import type { JsonValue } from './json.ts'
+import { oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 
 const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })

@@ -5,6 +5,7 @@ import { type DelayPayload, delayPayload } from './commands/delay.ts'
 import { HttpGetJsonPayload } from './commands/http-get-json.ts'
 import { RunAgentSubmission } from './commands/run-agent.ts'
 import { CommandError, FAILURE_CODE_PATTERN } from './errors.ts'
+import { Instant, oneOf } from './schema.ts'
 import { type Static, type TSchema, Type } from './typebox.ts'
 
 export const COMMAND_TYPES = ['DELAY', 'HTTP_GET_JSON', 'RUN_AGENT'] as const
@@ -14,16 +15,11 @@ export type CommandType = (typeof COMMAND_TYPES)[number]
 export const COMMAND_STATUSES = ['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELLED'] as const
 export type CommandStatus = (typeof COMMAND_STATUSES)[number]
 
-export const oneOf = <const T extends readonly string[]>(values: T) =>
-  Type.Unsafe<T[number]>({ type: 'string', enum: [...values] })
-
 /** Ids that people choose (agents) or read back (commands): safe in URLs, file names and container names. */
 export const ID_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'
 export const Id = Type.String({ pattern: ID_PATTERN, maxLength: 100 })
 export const LABEL_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._=:/-]{0,99}$'
 export const Label = Type.String({ pattern: LABEL_PATTERN })
-/** RFC 3339 with a time zone, e.g. `2026-11-21T14:00:00Z`. */
-export const Instant = Type.String({ format: 'date-time' })
 
 const DAY_MS = 86_400_000
 

@@ -25,6 +25,7 @@ export const API_ERRORS = {
   ATTEMPT_NOT_FOUND: [404, 'The command has no such attempt.'],
   PROFILE_NOT_FOUND: [404, 'There is no profile with this name, or no such version of it.'],
   TEMPLATE_NOT_FOUND: [404, 'There is no template with this name, or no such version of it.'],
+  PRICE_NOT_FOUND: [404, 'There is no price of this model, or none from this time on.'],
   BLOB_NOT_FOUND: [404, 'The server does not have this content: it never came, or nobody used it for too long.'],
   ARTIFACT_NOT_FOUND: [404, 'The attempt has left no file with this name, or none with this SHA-256 and size.'],
   METHOD_NOT_ALLOWED: [405, 'The route exists, the method does not; `Allow` lists those that do.'],
@@ -41,6 +42,10 @@ export const API_ERRORS = {
     409,
     'A file of the command names an upload that the server does not have; `details` names each. Nothing was stored.',
   ],
+  NOT_RESUMABLE: [
+    409,
+    'The command that a run wants to go on with is not there, not over, of another engine, or left no conversation.',
+  ],
   ARTIFACT_PENDING: [409, 'The file is still with its agent; ask again later.'],
   NAME_TAKEN: [409, 'There is a profile or template with this name; PUT changes it.'],
   IN_USE: [409, 'Profiles depend on this profile or template and could not be used any more; `details` names each.'],
@@ -49,6 +54,7 @@ export const API_ERRORS = {
     'The profile does not fit what it refers to, or the limits of this server; `details` names each fault.',
   ],
   DOCUMENTS_FULL: [409, 'The server keeps as many profiles and templates as it can; delete one first.'],
+  PRICES_FULL: [409, 'The server keeps as many prices as it can; delete one first.'],
   ARTIFACT_LOST: [
     410,
     'The attempt has left this file, and nobody has it any more, or the server keeps no more of it.',
@@ -136,6 +142,14 @@ export const FAILURE_CODES = {
     true,
     'The container ended as it does when Docker or its machine stops, and nobody watched: it may have run in part.',
   ],
+  BUDGET_EXCEEDED: [
+    false,
+    'A limit of money or tokens left no room for a call of a model; `details` has the scope and the unit.',
+  ],
+  TURN_LIMIT: [false, 'The run wanted more calls of a model than `limits.requests` allows.'],
+  GATEWAY_ERROR: [true, 'The model could not be asked: the provider cannot be reached, or it refused the call.'],
+  ENGINE_ERROR: [false, 'The engine says that it failed, in words of its own; `result` has them.'],
+  NO_CHANGES: [false, 'The engine ended well and left nothing: no answer, and no change.'],
   EXECUTION_FAILED: [false, 'An agent of the simple API reported an error without a code.'],
   INTERNAL_ERROR: [false, 'A fault in the agent itself.'],
 } as const satisfies Record<string, readonly [retryable: boolean, meaning: string]>

@@ -1,7 +1,8 @@
 /** Files on their way: what clients bring for runs, and what agents bring of their attempts. */
 
 import { ARTIFACTS_MAX, Artifact, Sha256 } from './artifact.ts'
-import { Id, oneOf } from './command.ts'
+import { Id } from './command.ts'
+import { oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 
 /** Of the list of an attempt, which as JSON takes many times as much memory: names have to fit. */

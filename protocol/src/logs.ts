@@ -1,6 +1,7 @@
 /** What an attempt writes, as its agent uploads it and clients read it. Offsets count bytes of one stream from 0. */
 
-import { Id, oneOf } from './command.ts'
+import { Id } from './command.ts'
+import { oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 
 export const LOG_STREAMS = ['stdout', 'stderr'] as const

@@ -1,7 +1,9 @@
 /** Profiles and templates: as operators write them, as clients read them, and what a profile comes to for one request. */
 
-import { Instant, oneOf } from './command.ts'
+import { ENGINES } from './engines/index.ts'
+import { Instant, oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
+import { UsageLimits } from './usage.ts'
 
 const DAY_MS = 86_400_000
 /** Longest template, prompt, script and value of a variable, in characters. */
@@ -11,7 +13,6 @@ export const TEXT_CHARACTERS_MAX = 65_536
 export const DOCUMENT_NAME_PATTERN = '^[a-z0-9][a-z0-9-]{0,63}$'
 export const DocumentName = Type.String({ pattern: DOCUMENT_NAME_PATTERN, maxLength: 64 })
 
-export const PROFILE_ENGINES = ['shell', 'claude-code', 'codex', 'opencode', 'gemini'] as const
 export const VARIABLE_TYPES = ['string', 'integer', 'float', 'boolean', 'enum', 'list', 'secret'] as const
 
 /** A path of fields, a section, or `prompt.variables.<name>`. */
@@ -55,7 +56,7 @@ export type ProfileVariable = Static<typeof ProfileVariable>
 
 const agent = Type.Object(
   {
-    engine: Type.Optional(oneOf(PROFILE_ENGINES)),
+    engine: Type.Optional(oneOf(ENGINES)),
     model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$' })),
     image: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}$' })),
     timeoutMs: Milliseconds,
@@ -79,7 +80,41 @@ const resources = Type.Object(
   closed,
 )
 const Hook = Type.Object({ script: Type.Optional(LongText), timeoutMs: Milliseconds }, closed)
-const network = Type.Object({ mode: Type.Optional(oneOf(['none'])) }, closed)
+const limits = UsageLimits.properties
+
+/** A server of tools that the engine starts in its container. */
+const McpServer = Type.Object(
+  {
+    command: Type.String({ minLength: 1, maxLength: 4096 }),
+    args: Type.Optional(Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 100 })),
+    env: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,99}$' }), Type.String({ maxLength: 4096 }), {
+        ...closed,
+        maxProperties: 100,
+      }),
+    ),
+  },
+  closed,
+)
+export type McpServer = Static<typeof McpServer>
+const mcp = Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_-]{0,63}$' }), McpServer, {
+  ...closed,
+  maxProperties: 20,
+})
+
+export const EGRESS_HOSTS_MAX = 50
+/** `name:port`; that the port is one is looked at after this. */
+const HostAndPort = Type.String({
+  pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*:[1-9][0-9]{0,4}$',
+  maxLength: 259,
+})
+const network = Type.Object(
+  {
+    mode: Type.Optional(oneOf(['none', 'hosts'])),
+    hosts: Type.Optional(Type.Array(HostAndPort, { minItems: 1, maxItems: EGRESS_HOSTS_MAX, uniqueItems: true })),
+  },
+  closed,
+)
 
 /** What a TOML document of a profile may say. */
 export const Profile = Type.Object(
@@ -111,19 +146,26 @@ export const Profile = Type.Object(
       ),
     ),
     network: Type.Optional(network),
+    mcp: Type.Optional(mcp),
+    /** Of a command, and under `profile` of all commands of the profile together. */
+    limits: Type.Optional(Type.Object({ ...limits, profile: Type.Optional(Type.Object(limits, closed)) }, closed)),
   },
   closed,
 )
 export type Profile = Static<typeof Profile>
 
-/** What a request may say in place of its profile: no hooks and no variables of its own. */
+/**
+ * What a request may say in place of its profile: no hooks, variables and servers of tools of its own, no host that the
+ * profile does not name, and no limit of what others spend too.
+ */
 export const ProfileOverrides = Type.Object(
   {
     agent: Type.Optional(agent),
     tools: Type.Optional(tools),
     prompt: Type.Optional(Type.Object(promptFields, closed)),
     resources: Type.Optional(resources),
-    network: Type.Optional(network),
+    network: Type.Optional(Type.Object({ mode: Type.Optional(oneOf(['none'])) }, closed)),
+    limits: Type.Optional(Type.Object(limits, closed)),
   },
   closed,
 )

@@ -1,3 +1,4 @@
+export * from './address-policy.ts'
 export * from './crash-points.ts'
 export * from './exit-codes.ts'
 export * from './json.ts'

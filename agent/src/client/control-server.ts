@@ -14,10 +14,12 @@ import type {
   RegisterResponse,
   SyncRequest,
   SyncResponse,
+  UsageReport,
+  UsageStored,
   WaitResponse,
 } from '@agent-executor/protocol'
 import * as protocol from '@agent-executor/protocol'
-import { Compile } from '@agent-executor/protocol/typebox'
+import { Compile, Type } from '@agent-executor/protocol/typebox'
 import { Agent, request } from 'undici'
 
 /** No answer, or none that can be believed. */
@@ -49,6 +51,9 @@ const ANSWERS = {
   log: Compile(protocol.LogCommitted),
   wanted: Compile(protocol.ArtifactsWanted),
   blob: Compile(protocol.BlobCommitted),
+  // What a price is like is between the server and the gateway.
+  prices: Compile(Type.Object({ prices: Type.Array(Type.Unknown()) }, { additionalProperties: true })),
+  stored: Compile(protocol.UsageStored),
 }
 const REFUSALS = Compile(protocol.ApiErrorBody)
 
@@ -74,7 +79,7 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     body: object | null,
     limits: { timeoutMs: number; signal?: AbortSignal },
     more: { headers?: Record<string, string>; statusCodes: readonly number[] } = { statusCodes: [200] },
-  ): Promise<{ statusCode: number; answer: Answer } | null> => {
+  ): Promise<{ statusCode: number; answer: Answer; etag: string | null } | null> => {
     // By hand: AbortSignal.any on a signal that lives as long as the process keeps every combination alive.
     const abort = new AbortController()
     const stop = () => abort.abort()
@@ -90,7 +95,7 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
         headers: { accept: 'application/json', ...contentType(body), ...more.headers },
         body: body === null || Buffer.isBuffer(body) ? body : JSON.stringify(body),
       })
-      if (response.statusCode === 204) {
+      if (response.statusCode === 204 || response.statusCode === NOT_MODIFIED) {
         await response.body.dump()
         return null
       }
@@ -98,7 +103,7 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       const answer = parsed(text)
       const { statusCode } = response
       if (more.statusCodes.includes(statusCode) && answers.Check(answer))
-        return { statusCode, answer: answer as Answer }
+        return { statusCode, answer: answer as Answer, etag: etagOf(response.headers) }
       if (response.statusCode >= 400 && REFUSALS.Check(answer)) {
         const refusal = answer as protocol.ApiErrorBody
         const retryAfterS = Number(response.headers['retry-after'])
@@ -210,6 +215,33 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       })
     },
 
+    /** What calls of an attempt have used. A refusal is an answer, but for one that says to come again later. */
+    async uploadUsage(
+      attemptId: string,
+      uploader: LogUploader,
+      report: UsageReport,
+      signal: AbortSignal,
+    ): Promise<{ type: 'stored' } | { type: 'refused'; code: string }> {
+      const path = `attempts/${encodeURIComponent(attemptId)}/usage?${uploaderQuery(uploader)}`
+      return unlessRefused(async () => {
+        await required(exchange<UsageStored>('PUT', path, ANSWERS.stored, report, { timeoutMs, signal }))
+        return { type: 'stored' }
+      })
+    },
+
+    /** The prices that clients have set; null where they still have this tag. */
+    async prices(etag: string | null, signal: AbortSignal): Promise<{ etag: string | null; prices: unknown[] } | null> {
+      const more = { headers: etag === null ? {} : { 'if-none-match': etag }, statusCodes: [200] }
+      const limits = { timeoutMs, signal }
+      const asked = exchange<{ prices: unknown[] }>('GET', 'prices', ANSWERS.prices, null, limits, more)
+      const got = await asked.catch((error: unknown) => {
+        // Of an older server, which has none.
+        if (error instanceof Refused && error.code === 'NOT_FOUND') return null
+        throw error
+      })
+      return got === null ? null : { etag: got.etag, prices: got.answer.prices }
+    },
+
     /** Bytes of a content from `offset` on, at most `bytesMax`, and how many it has. Not for one without any. */
     async fetchBlob(
       sha256: string,
@@ -252,6 +284,11 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
     close: (): Promise<void> => dispatcher.destroy(),
   }
 }
+
+const NOT_MODIFIED = 304
+
+const etagOf = ({ etag }: Readonly<Record<string, string | string[] | undefined>>): string | null =>
+  typeof etag === 'string' ? etag : null
 
 const uploaderQuery = ({ agentId, incarnation, epoch }: LogUploader): URLSearchParams =>
   new URLSearchParams({ agentId, incarnation: String(incarnation), epoch })

@@ -8,6 +8,8 @@ export const WORKSPACE = '/workspace'
 /** Everything in it is kept where a command does not say otherwise. */
 export const OUTPUT = '/output'
 export const HOME = '/home/agent'
+/** Where the folder with the socket of the attempt's gateway is. */
+export const GATEWAY = '/gateway'
 export const TMP_BYTES = 64 * 2 ** 20
 export const UID = 10_001
 /** Where the input of a container of the pool is: memory, which the sandbox itself writes. */
@@ -41,10 +43,12 @@ export type Sandbox = {
   resources: Resources
   /** Docker's name of another runtime, such as `runsc`; empty is its default. */
   runtime: string
+  /** On this machine, with the socket of the attempt; absent or null for what has no way out. */
+  gatewayFolder?: string | null
 }
 
 export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
-  const { attemptId, agentId, image, entrypoint, resources, runtime } = sandbox
+  const { attemptId, agentId, image, entrypoint, resources, runtime, gatewayFolder = null } = sandbox
   const { memoryBytes, cpus, pidsMax, workspaceBytes } = resources
   return {
     name: containerName(attemptId),
@@ -92,13 +96,16 @@ export function createOptions(sandbox: Sandbox): Docker.ContainerCreateOptions {
         [WORKSPACE]: `${OWN},size=${workspaceBytes}`,
         [OUTPUT]: `${OWN},size=${workspaceBytes}`,
       },
-      Mounts: [{ Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME }],
+      Mounts: [
+        { Type: 'volume', Source: '', Target: INPUT, ReadOnly: false, VolumeOptions: INPUT_VOLUME },
+        ...(gatewayFolder === null ? [] : [gatewayMount(gatewayFolder)]),
+      ],
       ...(runtime === '' ? {} : { Runtime: runtime }),
     },
   }
 }
 
-export type PoolSandbox = Omit<Sandbox, 'attemptId' | 'entrypoint'> & {
+export type PoolSandbox = Omit<Sandbox, 'attemptId' | 'entrypoint' | 'gatewayFolder'> & {
   name: string
   /** Tells it from those that were made with other settings. */
   configuration: string
@@ -106,7 +113,10 @@ export type PoolSandbox = Omit<Sandbox, 'attemptId' | 'entrypoint'> & {
 
 /** As for an attempt, and besides: an open standard input, which ends with whoever writes into it, and a place for it. */
 export function poolOptions({ name, configuration, ...sandbox }: PoolSandbox): Docker.ContainerCreateOptions {
-  const { HostConfig, ...container } = createOptions({ ...sandbox, attemptId: '', entrypoint: POOL_ENTRYPOINT })
+  const { HostConfig, ...container } = createOptions({
+    ...sandbox,
+    ...{ attemptId: '', entrypoint: POOL_ENTRYPOINT, gatewayFolder: null },
+  })
   return {
     ...container,
     name,
@@ -120,6 +130,12 @@ export function poolOptions({ name, configuration, ...sandbox }: PoolSandbox): D
     },
   }
 }
+
+/** The folder and not the socket: a gateway that was started again has made another one in it. Nothing follows it later. */
+export const gatewayMount = (folder: string) => ({
+  ...({ Type: 'bind', Source: folder, Target: GATEWAY, ReadOnly: true } as const),
+  BindOptions: { Propagation: 'rprivate' as const },
+})
 
 const OWN = `rw,exec,nosuid,nodev,uid=${UID},gid=${UID},mode=0700`
 

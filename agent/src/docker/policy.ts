@@ -7,6 +7,8 @@ import type { Resources } from '@agent-executor/protocol'
 import type Docker from 'dockerode'
 import {
   ENV,
+  GATEWAY,
+  gatewayMount,
   HOME,
   INPUT,
   LABELS,
@@ -119,10 +121,25 @@ const log: Rule = (value) => {
   return (Type === 'local' || Type === 'json-file') && Number(size) > 0 && Number(files) > 0
 }
 
-/** One volume that nobody else knows, and nothing of the host. */
-const mounts: Rule = (value) => {
-  if (!Array.isArray(value) || value.length !== 1) return false
-  const { Type, Source, Target, VolumeOptions, ...rest } = object(value[0])
+/** One volume that nobody else knows; of the host nothing but the folder that the gateway has made for the attempt. */
+const mounts =
+  (gatewayFolder: string | null): Rule =>
+  (value) => {
+    const given = Array.isArray(value) ? value : []
+    const [input, ...rest] = given
+    if (!isInput(input)) return false
+    if (gatewayFolder === null) return rest.length === 0
+    return isFolderOfSession(gatewayFolder) && isDeepStrictEqual(rest, [gatewayMount(gatewayFolder)])
+  }
+
+/** Absolute, to the letter, and deep enough to be nobody's but a session's. */
+const isFolderOfSession = (folder: string): boolean =>
+  folder.split('/').length > 3 &&
+  /^(\/[^/]+)+\/[A-Za-z0-9_-]{8,64}$/.test(folder) &&
+  folder.split('/').every((part) => part !== '.' && part !== '..')
+
+const isInput: Rule = (value) => {
+  const { Type, Source, Target, VolumeOptions, ...rest } = object(value)
   const { DriverConfig } = object(VolumeOptions)
   return (
     Type === 'volume' &&
@@ -141,7 +158,7 @@ const tmpfses =
     isDeepStrictEqual(Object.keys(object(value)).sort(), Object.keys(bytesMax).sort()) &&
     Object.entries(object(value)).every(([path, options]) => tmpfs(bytesMax[path] as number)(options))
 
-const hostRules = (maxima: Resources, isOfPool: boolean): Rules => ({
+const hostRules = (maxima: Resources, isOfPool: boolean, gatewayFolder: string | null): Rules => ({
   NetworkMode: is('none'),
   ReadonlyRootfs: is(true),
   Privileged: is(false),
@@ -165,7 +182,7 @@ const hostRules = (maxima: Resources, isOfPool: boolean): Rules => ({
     [OUTPUT]: maxima.workspaceBytes,
     ...(isOfPool ? { [POOL_INPUT]: POOL_INPUT_BYTES } : {}),
   }),
-  Mounts: mounts,
+  Mounts: mounts(gatewayFolder),
 })
 
 const HOST_OPTIONAL: Rules = { Runtime: matches(/^[A-Za-z0-9._-]{1,64}$/) }
@@ -174,19 +191,21 @@ const HOST_OPTIONAL: Rules = { Runtime: matches(/^[A-Za-z0-9._-]{1,64}$/) }
 export function loosenings(
   options: Docker.ContainerCreateOptions,
   maxima: Resources,
-  of: 'attempt' | 'pool' = 'attempt',
+  of: { for: 'attempt'; gatewayFolder: string | null } | { for: 'pool' } = { for: 'attempt', gatewayFolder: null },
 ): string[] {
   const { HostConfig = {}, ...container } = options
-  const rules = hostRules(maxima, of === 'pool')
+  const isOfPool = of.for === 'pool'
+  const rules = hostRules(maxima, isOfPool, isOfPool ? null : of.gatewayFolder)
   const swap = HostConfig.MemorySwap === HostConfig.Memory ? [] : ['HostConfig.MemorySwap']
   return [
-    ...broken('', container, of === 'pool' ? { ...CONTAINER, ...OF_POOL } : CONTAINER, {}),
+    ...broken('', container, isOfPool ? { ...CONTAINER, ...OF_POOL } : CONTAINER, {}),
     ...new Set([...broken('HostConfig.', HostConfig, rules, HOST_OPTIONAL), ...swap]),
   ]
 }
 
 /** Mounts of a container as it was made that the options did not ask for: an image may declare volumes, whose size nothing bounds. */
-export const strayMounts = (targets: readonly string[]): string[] => targets.filter((target) => target !== INPUT)
+export const strayMounts = (targets: readonly string[], hasGateway = false): string[] =>
+  targets.filter((target) => target !== INPUT && !(hasGateway && target === GATEWAY))
 
 const broken = (prefix: string, given: object, rules: Rules, optional: Rules): string[] => {
   const values = given as Readonly<Record<string, unknown>>

@@ -25,6 +25,8 @@ export type Work<Payload = unknown> = {
   commandId: string
   attempt: number
   payload: Payload
+  /** Of this attempt; whoever runs it is told when it is over. */
+  timeoutMs: number
   startedAtMs: number
 }
 

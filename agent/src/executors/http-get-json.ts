@@ -1,6 +1,6 @@
 /**
  * `HTTP_GET_JSON`: one GET on behalf of somebody outside, from inside a network they may not enter. Everything that
- * decides where the request goes lives in this file and in address-policy.ts.
+ * decides where the request goes lives in this file and in runtime's address-policy.ts.
  */
 import dns from 'node:dns'
 import { setMaxListeners } from 'node:events'
@@ -11,8 +11,8 @@ import {
   type HttpGetJsonPayload,
   type JsonValue,
 } from '@agent-executor/protocol'
+import type { AddressPolicy } from '@agent-executor/runtime'
 import { buildConnector, Client, type Dispatcher } from 'undici'
-import type { AddressPolicy } from './address-policy.ts'
 import type { Executor, Work } from './executor.ts'
 import { Failure, failed } from './failure.ts'
 import { ACCEPT_ENCODING, encodingsOf, readBody, resultOf } from './http-body.ts'

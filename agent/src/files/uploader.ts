@@ -100,5 +100,5 @@ export function createArtifactUploader(options: {
     return sent
   }
 
-  return startUploadLoop({ ...options, what: 'files are', round, stopping })
+  return startUploadLoop({ ...options, what: 'files are not taken, they wait', round, stopping })
 }

@@ -107,5 +107,5 @@ export function createLogUploader(options: {
     return sent
   }
 
-  return startUploadLoop({ ...options, what: 'logs are', round, stopping })
+  return startUploadLoop({ ...options, what: 'logs are not taken, they wait', round, stopping })
 }

@@ -167,21 +167,21 @@ t.test('each option that is loose is named', async (t) => {
 
 t.test('a container of the pool has an open standard input, and nothing else that is looser', async (t) => {
   const made = poolSandbox() as unknown as Options
-  t.same(loosenings(made, RESOURCES, 'pool'), [])
-  t.same(loosenings(poolSandbox({ runtime: 'runsc' }), RESOURCES, 'pool'), [])
+  t.same(loosenings(made, RESOURCES, { for: 'pool' }), [])
+  t.same(loosenings(poolSandbox({ runtime: 'runsc' }), RESOURCES, { for: 'pool' }), [])
   t.same(
     loosenings(made, RESOURCES).sort(),
     ['AttachStdin', 'HostConfig.Tmpfs', 'Labels', 'OpenStdin', 'StdinOnce'],
     'an attempt is not made so',
   )
   t.same(
-    loosenings(sandbox(), RESOURCES, 'pool').sort(),
+    loosenings(sandbox(), RESOURCES, { for: 'pool' }).sort(),
     ['AttachStdin', 'Entrypoint', 'HostConfig.Tmpfs', 'Labels', 'OpenStdin', 'StdinOnce', 'name'],
     'and one of the pool not as an attempt',
   )
   const { HostConfig, ...container } = made
   const pooled = (change: object, host: object = {}) =>
-    loosenings({ ...container, ...change, HostConfig: { ...HostConfig, ...host } }, RESOURCES, 'pool')
+    loosenings({ ...container, ...change, HostConfig: { ...HostConfig, ...host } }, RESOURCES, { for: 'pool' })
   for (const [name, value] of [
     ['StdinOnce', false],
     ['StdinOnce', undefined],

@@ -4,7 +4,10 @@ import { createDelayExecutor } from '../../src/executors/delay.ts'
 import { noContainer } from './fixtures/no-container.ts'
 
 const signal = new AbortController().signal
-const work = (ms: number, startedAtMs: number) => ({ commandId: 'c', attempt: 1, payload: { ms }, startedAtMs })
+const work = (ms: number, startedAtMs: number) => ({
+  ...{ commandId: 'c', attempt: 1, payload: { ms } },
+  ...{ timeoutMs: 60_000, startedAtMs },
+})
 
 /** Clocks that stand still except while somebody sleeps. */
 const fakeTime = (wallMs: number) => {

@@ -4,8 +4,8 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import * as zlib from 'node:zlib'
 import { HTTP_BODY_BYTES_MAX, type HttpGetJsonResult } from '@agent-executor/protocol'
+import { createAddressPolicy } from '@agent-executor/runtime'
 import t, { type Test } from 'tap'
-import { createAddressPolicy } from '../../src/executors/address-policy.ts'
 import { createHttpGetJsonExecutor, type HttpGetJsonOptions } from '../../src/executors/http-get-json.ts'
 import { listen, listenRaw, reset } from '../fixtures/loopback.ts'
 import { cert, key } from '../fixtures/self-signed.ts'
@@ -31,7 +31,13 @@ const run = (
   { headers, timeoutMs = 5000, signal = new AbortController().signal, policy = lenient, ...options }: Options = {},
 ) =>
   createHttpGetJsonExecutor({ policy, ...options }).run(
-    { commandId: 'c-1', attempt: 2, startedAtMs: 0, payload: { url, timeoutMs, ...(headers && { headers }) } },
+    {
+      commandId: 'c-1',
+      attempt: 2,
+      timeoutMs: 60_000,
+      startedAtMs: 0,
+      payload: { url, timeoutMs, ...(headers && { headers }) },
+    },
     signal,
     noContainer,
   )

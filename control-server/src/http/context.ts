@@ -6,11 +6,14 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fasti
 import type { Blobs } from '../blobs/blobs.ts'
 import type { LifecyclePolicy } from '../lifecycle/transition.ts'
 import type { LogFollowers } from '../log-followers.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Maxima } from '../profiles/profile.ts'
 import type { DocumentStore } from '../store/documents.ts'
 import type { FileStore } from '../store/files.ts'
 import type { LogStore } from '../store/logs.ts'
+import type { PriceStore } from '../store/prices.ts'
 import type { Store } from '../store/store.ts'
+import type { UsageStore } from '../store/usage.ts'
 import type { Renderer } from '../templates/renderer.ts'
 import type { Wakeups } from '../wakeups.ts'
 
@@ -35,6 +38,9 @@ export type Context = {
   logs: LogStore
   files: FileStore
   blobs: Blobs
+  usage: UsageStore
+  prices: PriceStore
+  metrics: Metrics
   logFollowers: LogFollowers
   renderer: Renderer
   wakeups: Wakeups

@@ -1,11 +1,11 @@
 /** What a profile comes to for a request: read, resolved, its patterns tested, its prompt rendered. */
 import type { ProfileOverrides, RunAgentSubmission, VariableValues } from '@agent-executor/protocol'
-import { RUN_AGENT_PROMPT_CHARACTERS_MAX } from '@agent-executor/protocol'
+import { RUN_AGENT_PROMPT_CHARACTERS_MAX, SYSTEM_CHARACTERS_MAX } from '@agent-executor/protocol'
 import { NO_MATCH, namesIn } from '../documents/read-content.ts'
 import { checkOverrides, checkVariables } from '../documents/schemas.ts'
 import type { ProfileRun } from '../lifecycle/submission.ts'
 import type { Refusal } from '../profiles/change.ts'
-import { profileRunOf, runRefusal } from '../profiles/profile-run.ts'
+import { profileRunOf, type RenderedPrompt, runRefusal } from '../profiles/profile-run.ts'
 import { type Resolved, resolve, secretValues, shownValues } from '../profiles/resolve.ts'
 import type { Context } from './context.ts'
 import { refuse, rendered } from './documents.ts'
@@ -88,29 +88,41 @@ export async function profileRun(
   const resolved = await resolvedRequest(context, profile, { overrides: asked, variables }, place)
   const refusal = runRefusal(resolved)
   if (refusal !== null) throw placed(refusal, place)
-  const { text } = await shownPrompt(context, resolved)
-  const shown = text ?? ''
-  const real = await realPrompt(context, resolved, shown)
-  const wrong = promptFault(real)
+  const prompt = await renderedPrompt(context, resolved)
+  const wrong = promptFault(prompt)
   if (wrong !== null)
     throw refuse({ code: 'INVALID_REQUEST', details: [{ path: '/payload/promptVars', message: wrong }] })
-  return profileRunOf(payload, resolved, { shown, real })
+  return profileRunOf(payload, resolved, prompt)
 }
 
-async function realPrompt({ renderer }: Context, { prompt, variables }: Resolved, shown: string): Promise<string> {
+async function renderedPrompt(context: Context, resolved: Resolved): Promise<RenderedPrompt> {
+  const { prompt, variables } = resolved
+  const shown = await shownPrompt(context, resolved)
   const secrets = secretValues(variables)
-  if (prompt.text === null || Object.keys(secrets).length === 0) return shown
-  const answer = await renderer.render([prompt.text], { ...shownValues(variables), ...secrets })
-  if (answer.ok) return answer.value[0] ?? ''
+  const real = Object.keys(secrets).length === 0 ? shown : await realPrompt(context, prompt, { variables, secrets })
+  const system = { shown: shown.system ?? '', real: real.system ?? '' }
+  return { shown: shown.text ?? '', real: real.text ?? '', ...(system.real === '' ? {} : { system }) }
+}
+
+async function realPrompt(
+  { renderer }: Context,
+  { text, system }: Resolved['prompt'],
+  { variables, secrets }: { variables: Resolved['variables']; secrets: Record<string, string> },
+): Promise<Resolved['prompt']> {
+  const answer = await renderer.render([text ?? '', system ?? ''], { ...shownValues(variables), ...secrets })
+  if (answer.ok) return { text: answer.value[0] ?? '', system: answer.value[1] ?? '' }
   // Its own words may show the values.
   throw refuse({ code: answer.code, message: 'The prompt cannot be rendered with the values of its secrets.' })
 }
 
-const promptFault = (prompt: string): string | null => {
-  if (prompt === '') return 'make an empty prompt'
-  if (prompt.includes('\0')) return 'make a prompt with NUL'
-  return prompt.length > RUN_AGENT_PROMPT_CHARACTERS_MAX
-    ? `make a prompt of more than ${RUN_AGENT_PROMPT_CHARACTERS_MAX} characters`
+const promptFault = ({ real, system }: RenderedPrompt): string | null => {
+  if (real === '') return 'make an empty prompt'
+  if (real.includes('\0')) return 'make a prompt with NUL'
+  if (real.length > RUN_AGENT_PROMPT_CHARACTERS_MAX)
+    return `make a prompt of more than ${RUN_AGENT_PROMPT_CHARACTERS_MAX} characters`
+  if (system?.real.includes('\0')) return 'make a system prompt with NUL'
+  return system !== undefined && system.real.length > SYSTEM_CHARACTERS_MAX
+    ? `make a system prompt of more than ${SYSTEM_CHARACTERS_MAX} characters`
     : null
 }
 

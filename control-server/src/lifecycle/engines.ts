@@ -14,9 +14,13 @@ export const keptEngines = (told: EngineAvailabilities): EngineAvailabilities =>
 export function engineRecords(agents: readonly Agent[], nowMs: number): EngineRecord[] {
   // A client of the simple API tells nothing of itself.
   const online = agents.filter((agent) => agent.kind === 'sync' && isOnline(agent, nowMs))
-  return ENGINE_DEFINITIONS.map(({ name, description, can }) => {
+  return ENGINE_DEFINITIONS.map(({ name, description, providers, image, can }) => {
     const asked = online.map((agent) => ({ agentId: agent.agentId, ...availabilityOf(agent, name) }))
-    return { name, description, can: { ...can }, available: asked.some(({ available }) => available), agents: asked }
+    return {
+      ...{ name, description, providers: [...providers], image, can: { ...can } },
+      available: asked.some(({ available }) => available),
+      agents: asked,
+    }
   })
 }
 

@@ -1,5 +1,8 @@
 /** From what a client submitted to a command: the rules that a schema cannot say, and every default. */
 import {
+  type Capability,
+  type EngineDefinition,
+  engineNamed,
   HTTP_TIMEOUT_MS_DEFAULT,
   type JsonValue,
   type Offer,
@@ -55,6 +58,8 @@ export type RunMaxima = {
   runCpusMax: number
   runPidsMax: number
   runWorkspaceBytesMax: number
+  /** What one run may cost, and what it may where nobody says; 0 = no maximum. */
+  runCostMicroUsdMax: number
 }
 
 /** All that is wrong with a submission beyond its schema; empty where nothing is. */
@@ -96,12 +101,16 @@ export function submissionProblems(submission: Submission, nowMs: number, maxima
 type RunAgentCommand = Extract<Submission, { type: 'RUN_AGENT' }>
 
 /** What a profile says, and a request that names one says in its overrides. */
-const OF_PROFILES = ['engine', 'prompt', 'image', 'idleTimeoutMs', 'resources'] as const
+const OF_PROFILES = [
+  ...(['engine', 'prompt', 'image', 'model', 'system', 'tools', 'limits', 'idleTimeoutMs', 'resources'] as const),
+]
+/** What a submission without a profile may say that not every engine can honour. */
+const OF_ENGINES = ['model', 'system', 'tools', 'limits', 'resume'] as const satisfies Capability[]
 /** Names in the environment that runs of profiles have by themselves. */
 const RESERVED_ENV = ['JOB_', 'VAR_']
 
 function runAgentProblems(payload: RunAgentSubmission): Problem[] {
-  const { profile, prompt, env = {}, files = [] } = payload
+  const { profile, prompt, system, env = {}, files = [] } = payload
   const problems: Problem[] = []
   const refuse = (path: string, message: string) => problems.push({ path, message })
   if (profile === undefined) {
@@ -109,10 +118,15 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
       if (payload[field] === undefined) refuse(`/payload/${field}`, 'is required')
     for (const field of ['promptVars', 'overrides'] as const)
       if (payload[field] !== undefined) refuse(`/payload/${field}`, 'needs profile')
+    const engine = engineNamed(payload.engine ?? '')
+    for (const field of OF_ENGINES)
+      if (engine !== undefined && payload[field] !== undefined && !engine.can[field])
+        refuse(`/payload/${field}`, meaningless(engine, field))
   } else
     for (const field of OF_PROFILES)
       if (payload[field] !== undefined) refuse(`/payload/${field}`, 'stands beside profile: overrides may say it')
   if (prompt?.includes('\0')) refuse('/payload/prompt', 'must not contain NUL')
+  if (system?.includes('\0')) refuse('/payload/system', 'must not contain NUL')
   for (const [name, value] of Object.entries(env)) {
     if (value.includes('\0')) refuse(`/payload/env/${name}`, 'must not contain NUL')
     if (profile !== undefined && RESERVED_ENV.some((begin) => name.startsWith(begin)))
@@ -141,9 +155,13 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
   return problems
 }
 
+export const meaningless = ({ name }: EngineDefinition, capability: Capability): string =>
+  `means nothing to the engine ${name}, which has no ${capability}`
+
 /** Of a submission without a profile; those of profiles and their overrides are looked at where they are resolved. */
 function maximumProblems({ payload, timeoutMs }: RunAgentCommand, maxima: RunMaxima): Problem[] {
-  const { idleTimeoutMs, resources = {}, profile } = payload
+  const { idleTimeoutMs, resources = {}, limits = {}, profile } = payload
+  const costMax = maxima.runCostMicroUsdMax
   if (profile !== undefined) return []
   const asked = [
     ['/timeoutMs', timeoutMs, maxima.runTimeoutMsMax],
@@ -152,6 +170,7 @@ function maximumProblems({ payload, timeoutMs }: RunAgentCommand, maxima: RunMax
     ['/payload/resources/cpus', resources.cpus, maxima.runCpusMax],
     ['/payload/resources/pidsMax', resources.pidsMax, maxima.runPidsMax],
     ['/payload/resources/workspaceBytes', resources.workspaceBytes, maxima.runWorkspaceBytesMax],
+    ['/payload/limits/costMicroUsd', limits.costMicroUsd, costMax === 0 ? Number.POSITIVE_INFINITY : costMax],
   ] as const
   return asked.flatMap(([path, value, most]) =>
     value !== undefined && value > most ? [{ path, message: `must be <= ${most}, the maximum of this server` }] : [],
@@ -196,22 +215,27 @@ const isBase64 = (text: string): boolean =>
 
 /** What a profile has come to for a submission. */
 export type ProfileRun = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
+/** What has been looked up for a submission. `resume`: the conversation that goes on. */
+export type LookedUp = { run: ProfileRun | null; resume: NonNullable<RunAgentPayload['resume']> | null }
+
+type DefaultMaxima = Pick<RunMaxima, 'runTimeoutMsMax' | 'runCostMicroUsdMax'>
+const NO_MAXIMA: DefaultMaxima = { runTimeoutMsMax: Number.POSITIVE_INFINITY, runCostMicroUsdMax: 0 }
 
 /** The command that a valid submission becomes; `run` where it names a profile. No default goes beyond a maximum. */
 export function commandOf(
   submission: Submission,
   commandId: string,
   nowMs: number,
-  run: ProfileRun | null = null,
-  { runTimeoutMsMax }: Pick<RunMaxima, 'runTimeoutMsMax'> = { runTimeoutMsMax: Number.POSITIVE_INFINITY },
+  { run, resume }: LookedUp = { run: null, resume: null },
+  maxima: DefaultMaxima = NO_MAXIMA,
 ): Command {
   const { retry } = submission
   const notBeforeMs = instantMs(submission.notBefore)
   const spec: CommandSpec = {
-    payload: (run?.payload ?? submission.payload) as JsonValue,
+    payload: payloadOf(submission, { run, resume }, maxima) as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
-    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission, runTimeoutMsMax),
+    timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission, maxima.runTimeoutMsMax),
     totalTimeoutMs: submission.totalTimeoutMs ?? null,
     expiresAtMs: instantMs(submission.expiresAt),
     notBeforeMs,
@@ -233,6 +257,15 @@ export function commandOf(
     priority: submission.priority ?? 0,
     availableAtMs: notBeforeMs !== null && notBeforeMs > nowMs ? notBeforeMs : null,
   }
+}
+
+/** What an agent gets of a submission. */
+function payloadOf(submission: Submission, { run, resume }: LookedUp, { runCostMicroUsdMax }: DefaultMaxima): unknown {
+  if (submission.type !== 'RUN_AGENT') return submission.payload
+  const { resume: _, ...own } = submission.payload
+  const isLimited = runCostMicroUsdMax > 0 && engineNamed(own.engine ?? '')?.can.limits === true
+  const plain = isLimited ? { ...own, limits: { costMicroUsd: runCostMicroUsdMax, ...own.limits } } : own
+  return { ...(run?.payload ?? plain), ...(resume === null ? {} : { resume }) }
 }
 
 /** A command that only an agent's journal remembers, after a restore: what the offer says, the rest by default. */

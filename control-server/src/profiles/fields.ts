@@ -1,5 +1,5 @@
 /** The fields that one layer may take from another: each by its path, each taken whole. */
-import type { Profile } from '@agent-executor/protocol'
+import type { McpServer, Profile } from '@agent-executor/protocol'
 
 export const FIELDS = [
   'agent.engine',
@@ -25,9 +25,17 @@ export const FIELDS = [
   'hooks.always.script',
   'hooks.always.timeoutMs',
   'network.mode',
+  'network.hosts',
+  'mcp',
+  'limits.costMicroUsd',
+  'limits.tokens',
+  'limits.requests',
+  'limits.profile.costMicroUsd',
+  'limits.profile.tokens',
+  'limits.profile.requests',
 ] as const
 export type FieldPath = (typeof FIELDS)[number]
-export type FieldValue = string | number | readonly string[]
+export type FieldValue = string | number | readonly string[] | Readonly<Record<string, McpServer>>
 
 /** Two ways to say the same: a nearer one hides both farther ones, and a lock on one is a lock on the other. */
 const PROMPT: readonly FieldPath[] = ['prompt.template', 'prompt.text']

@@ -5,16 +5,20 @@
 import {
   CAPABILITIES,
   type Capability,
+  type EgressHost,
   ENGINES,
   type EngineName,
   engineNamed,
   HOOK_NAMES,
   type Hook,
   type HookName,
+  LIMIT_UNITS,
+  type McpServer,
   type ResolvedFrom,
   type RunAgentPayload,
   type RunAgentSecrets,
   type RunAgentSubmission,
+  type UsageLimits,
 } from '@agent-executor/protocol'
 import type { Refusal } from './change.ts'
 import type { Problem } from './document.ts'
@@ -25,11 +29,16 @@ const FIELDS_OF: Readonly<Record<Capability, readonly FieldPath[]>> = {
   model: ['agent.model'],
   system: ['prompt.system'],
   tools: ['tools.allow', 'tools.deny'],
+  mcp: ['mcp'],
+  // No profile has it: it stands in the submission.
+  resume: [],
+  limits: LIMIT_UNITS.flatMap((unit) => [`limits.${unit}`, `limits.profile.${unit}`] as const),
+  egress: ['network.hosts'],
 }
 
 /** Why the configuration cannot run, or null. What the request says is its fault, the rest is the profile's. */
 export function runRefusal(resolved: Resolved): Refusal | null {
-  const problems = [...engineProblems(resolved), ...promptProblems(resolved)]
+  const problems = [...engineProblems(resolved), ...promptProblems(resolved), ...networkProblems(resolved)]
   const asked = problems.filter(({ path }) => path.startsWith('/overrides/') || path.startsWith('/variables/'))
   if (asked.length > 0) return { code: 'INVALID_REQUEST', details: asked }
   return problems.length > 0 ? { code: 'PROFILE_UNUSABLE', details: problems } : null
@@ -60,20 +69,33 @@ function promptProblems({ prompt, variables }: Resolved): Problem[] {
   ]
 }
 
-/** The rendered prompt, once as everybody may read it and once as it is. */
-type Prompt = { shown: string; real: string }
+const networkProblems = ({ fields }: Resolved): Problem[] =>
+  fields.get('network.mode')?.value === 'hosts' && !fields.has('network.hosts')
+    ? [{ path: '/network/hosts', message: 'is required where mode is hosts' }]
+    : []
+
+/** A rendered text, once as everybody may read it and once as it is. */
+type Text = { shown: string; real: string }
+/** `system` is absent where there is none, or it is empty. */
+export type RenderedPrompt = Text & { system?: Text }
 
 /** What `runRefusal` has let pass, as the agent gets it. */
 export function profileRunOf(
   { profile, env, files, artifacts, dryRun }: RunAgentSubmission,
   resolved: Resolved,
-  prompt: Prompt,
+  prompt: RenderedPrompt,
 ): { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number } {
   const { fields } = resolved
   const said = (path: FieldPath) => fields.get(path)?.value
   const image = said('agent.image') as string | undefined
   const hooks = hooksOf(fields)
   const promptVars = secretValues(resolved.variables)
+  const model = said('agent.model') as string | undefined
+  const [allow, deny] = [said('tools.allow'), said('tools.deny')] as (string[] | undefined)[]
+  const mcpServers = said('mcp') as Record<string, McpServer> | undefined
+  const hosts = said('network.hosts') as string[] | undefined
+  const limits = limitsOf(fields, 'limits')
+  const profileLimits = limitsOf(fields, 'limits.profile')
   const payload: RunAgentPayload = {
     engine: said('agent.engine') as EngineName,
     prompt: prompt.shown,
@@ -81,6 +103,15 @@ export function profileRunOf(
     ...(env === undefined ? {} : { env }),
     ...(files === undefined ? {} : { files }),
     ...(artifacts === undefined ? {} : { artifacts }),
+    ...(model === undefined ? {} : { model }),
+    ...(prompt.system === undefined ? {} : { system: prompt.system.shown }),
+    ...(allow === undefined && deny === undefined
+      ? {}
+      : { tools: { ...(allow === undefined ? {} : { allow }), ...(deny === undefined ? {} : { deny }) } }),
+    ...(mcpServers === undefined ? {} : { mcpServers }),
+    ...(hosts === undefined ? {} : { egress: hosts.map(egressHost) }),
+    ...(limits === null ? {} : { limits }),
+    ...(profileLimits === null ? {} : { profileLimits }),
     idleTimeoutMs: said('agent.idleTimeoutMs') as number,
     resources: {
       memoryBytes: said('resources.memoryBytes') as number,
@@ -100,8 +131,28 @@ export function profileRunOf(
   const secrets: RunAgentSecrets | null =
     Object.keys(promptVars).length === 0
       ? null
-      : { promptVars, ...(prompt.real === prompt.shown ? {} : { prompt: prompt.real }) }
+      : {
+          promptVars,
+          ...(prompt.real === prompt.shown ? {} : { prompt: prompt.real }),
+          ...(prompt.system === undefined || prompt.system.real === prompt.system.shown
+            ? {}
+            : { system: prompt.system.real }),
+        }
   return { payload, secrets, timeoutMs: said('agent.timeoutMs') as number }
+}
+
+/** Null where nothing is limited. */
+function limitsOf(fields: Resolved['fields'], section: 'limits' | 'limits.profile'): UsageLimits | null {
+  const said = LIMIT_UNITS.flatMap((unit) => {
+    const value = fields.get(`${section}.${unit}`)?.value
+    return typeof value === 'number' ? [[unit, value] as const] : []
+  })
+  return said.length === 0 ? null : Object.fromEntries(said)
+}
+
+const egressHost = (text: string): EgressHost => {
+  const colon = text.lastIndexOf(':')
+  return { host: text.slice(0, colon), port: Number(text.slice(colon + 1)) }
 }
 
 const hooksOf = (fields: Resolved['fields']): Partial<Record<HookName, Hook>> =>

@@ -1,5 +1,5 @@
 /** What a profile says by itself: beyond its schema, within the limits of the server; and what holds where nobody says. */
-import type { Profile } from '@agent-executor/protocol'
+import { engineNamed, type Profile } from '@agent-executor/protocol'
 import type { Problem } from './document.ts'
 import { type FieldPath, type FieldValue, fieldOf, pointerTo } from './fields.ts'
 import { declarationProblems, type PatternCheck, patternChecks } from './variables.ts'
@@ -11,6 +11,8 @@ export type Maxima = {
   runCpusMax: number
   runPidsMax: number
   runWorkspaceBytesMax: number
+  /** What one run may cost, and what it may where nobody says; 0 = no maximum. */
+  runCostMicroUsdMax: number
 }
 
 const HOOK_TIMEOUTS: readonly FieldPath[] = [
@@ -28,6 +30,7 @@ const maximaByField = (maxima: Maxima): ReadonlyMap<FieldPath, number> =>
     ['resources.cpus', maxima.runCpusMax],
     ['resources.pidsMax', maxima.runPidsMax],
     ['resources.workspaceBytes', maxima.runWorkspaceBytesMax],
+    ...(maxima.runCostMicroUsdMax > 0 ? [['limits.costMicroUsd', maxima.runCostMicroUsdMax] as const] : []),
   ])
 
 const MIB = 1_048_576
@@ -43,9 +46,10 @@ const DEFAULTS: readonly (readonly [FieldPath, FieldValue])[] = [
 ]
 
 /** A field's value where no layer has one; a server with smaller limits has smaller defaults. */
-export function defaultOf(path: FieldPath, maxima: Maxima): FieldValue | undefined {
+export function defaultOf(path: FieldPath, maxima: Maxima, engine: string | undefined): FieldValue | undefined {
   const value = DEFAULTS.find(([field]) => field === path)?.[1]
   const most = maximaByField(maxima).get(path)
+  if (path === 'limits.costMicroUsd') return engineNamed(engine ?? '')?.can.limits ? most : undefined
   return typeof value === 'number' && most !== undefined ? Math.min(value, most) : value
 }
 
@@ -64,6 +68,18 @@ export function profileProblems(profile: Profile, maxima: Maxima): Problem[] {
     problems.push({ path: '/prompt/text', message: 'stands beside template: a prompt is one or the other' })
   for (const [name, variable] of Object.entries(variables))
     problems.push(...declarationProblems(name, variable, `/prompt/variables/${name}`))
+  const { mode, hosts = [] } = profile.network ?? {}
+  // Without it the hosts would be closed, and the profile look as if they were open.
+  if (hosts.length > 0 && mode !== 'hosts')
+    problems.push({ path: '/network/hosts', message: 'means nothing without mode = "hosts" beside it' })
+  for (const [index, host] of hosts.entries())
+    if (Number(host.slice(host.lastIndexOf(':') + 1)) > 65_535)
+      problems.push({ path: `/network/hosts/${index}`, message: 'must end with a port from 1 to 65535' })
+  for (const [name, server] of Object.entries(profile.mcp ?? {}))
+    if (
+      [server.command, ...(server.args ?? []), ...Object.values(server.env ?? {})].some((text) => text.includes('\0'))
+    )
+      problems.push({ path: `/mcp/${name}`, message: 'must not contain NUL' })
   for (const path of maximaByField(maxima).keys()) {
     const value = fieldOf(profile, path)
     const message = value === undefined ? null : maximumProblem(path, value, maxima)

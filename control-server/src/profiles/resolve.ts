@@ -136,7 +136,8 @@ function resolvedFields(
     const isLocked = isFieldLocked(locks, path)
     const layer = layers.find(({ says }) => sameAs(path).some((each) => fieldOf(says, each) !== undefined))
     const said = layer && fieldOf(layer.says, path)
-    const value = layer === undefined ? defaultOf(path, maxima) : said
+    const engine = fields.get('agent.engine')?.value as string | undefined
+    const value = layer === undefined ? defaultOf(path, maxima, engine) : said
     if (value !== undefined)
       fields.set(path, { value, from: layer?.from ?? 'default', profile: layer?.profile ?? null, locked: isLocked })
   }
@@ -144,6 +145,8 @@ function resolvedFields(
   for (const path of FIELDS)
     if (path.startsWith('hooks.') && !fields.has(path.replace('.timeoutMs', '.script') as FieldPath))
       fields.delete(path)
+  // Nor does a list of hosts that are closed.
+  if (fields.get('network.mode')?.value !== 'hosts') fields.delete('network.hosts')
   return fields
 }
 

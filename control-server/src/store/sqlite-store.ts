@@ -32,9 +32,12 @@ import type { DocumentStore } from './documents.ts'
 import type { FileStore } from './files.ts'
 import { createLiveCommands } from './live-commands.ts'
 import type { LogStore } from './logs.ts'
+import type { PriceStore } from './prices.ts'
 import { createSqliteDocuments } from './sqlite-documents.ts'
 import { createSqliteFiles } from './sqlite-files.ts'
 import { createSqliteLogs, type LogStatements } from './sqlite-logs.ts'
+import { createSqlitePrices } from './sqlite-prices.ts'
+import { createSqliteUsage } from './sqlite-usage.ts'
 import {
   type CommitListener,
   type CrashPoint,
@@ -45,6 +48,7 @@ import {
   StoreUnavailableError,
   type Submitted,
 } from './store.ts'
+import type { UsageStore } from './usage.ts'
 
 export type SqliteStoreOptions = {
   file: string
@@ -59,6 +63,8 @@ export type SqliteStoreOptions = {
   queueMax?: number
   /** What one page of a list may look at. */
   listMax?: ListMax
+  /** Rows of sums that a question about usage may look at. */
+  usageRowsMax?: number
   /**
    * Called on an I/O error or corruption, and must not return: after a failed fsync the row may still appear, so that
    * nothing this process believes about the file can be trusted any more.
@@ -112,6 +118,8 @@ export type SqliteStore = Store & {
   readonly documents: DocumentStore
   readonly logs: LogStore
   readonly files: FileStore
+  readonly usage: UsageStore
+  readonly prices: PriceStore
 }
 
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
@@ -251,12 +259,9 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     readOne: (commandId) => load(commandId) as Command,
     isSmall: ({ spec }) => (specBytes.get(spec) ?? 0) <= LIVE_SPEC_BYTES_MAX,
   })
-  const documents = createSqliteDocuments({
-    all,
-    get,
-    run,
-    write: (body) => write(null, () => ({ result: body(), changes: [] })),
-  })
+  const plainly = <Result>(body: () => Result) => write(null, () => ({ result: body(), changes: [] }))
+  const documents = createSqliteDocuments({ all, get, run, write: plainly })
+  const prices = createSqlitePrices({ all, run, write: plainly })
   const evidenceOf = (operation: Operation | null): LogStatements => ({
     all,
     get,
@@ -275,6 +280,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   })
   const logs = createSqliteLogs(evidenceOf(null))
   const files = createSqliteFiles(evidenceOf('files'))
+  const usage = createSqliteUsage(evidenceOf(null), options.usageRowsMax)
   const save = ({ command, entry }: Change, nowMs: number): void => {
     if (entry.from === null) run('command-insert', rowOfNew(command, policy))
     if (entry.from !== null || command.attempts.length > 0 || !isUntouched(command)) {
@@ -347,6 +353,8 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
     documents: documents.store,
     logs,
     files: files.store,
+    usage,
+    prices,
 
     async submit(command, key, uploads): Promise<Submitted> {
       return write<Submitted>('submit', () => {
@@ -424,6 +432,18 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
         agent: agentOfRow(row),
         load: { running: row.running as number, offered: row.offered as number, lost: row.lost as number },
       }))
+    },
+
+    async openCounts() {
+      return all('command-open').map((row) => ({
+        type: row.type as Command['type'],
+        status: row.status as Command['status'],
+        count: row.count as number,
+      }))
+    },
+
+    async oldestReadyMs() {
+      return get('command-oldest')?.oldest_ms as number | null
     },
 
     async serverState() {

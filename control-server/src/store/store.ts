@@ -9,6 +9,7 @@
  *   the server's revision (`rev`) and never goes back.
  * - Times are parameters, in milliseconds of the server's clock.
  */
+import type { CommandStatus, CommandType } from '@agent-executor/protocol'
 import type { Agent, Change, ServerState, Turn, TurnDecision } from '../lifecycle/agent.ts'
 import type { Attempt, Command } from '../lifecycle/command.ts'
 import type { Lane } from '../lifecycle/matching.ts'
@@ -118,6 +119,10 @@ export interface Store {
   events(commandId: string): Promise<LoggedEvent[]>
   evidence(commandId: string): Promise<KeptEvidence[]>
   agents(): Promise<{ agent: Agent; load: AgentLoad }[]>
+  /** How many are PENDING and RUNNING, by type. Looks at all of them. */
+  openCounts(): Promise<{ type: CommandType; status: CommandStatus; count: number }[]>
+  /** When the oldest was submitted that an agent may take now; null where none is among the first that wait. */
+  oldestReadyMs(): Promise<number | null>
   serverState(): Promise<ServerState>
 
   /** Runs `decide` on one command and stores what it answers; `null` stores nothing. Undefined where there is no such command. */

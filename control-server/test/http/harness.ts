@@ -9,6 +9,7 @@ import { type AppOptions, buildApp } from '../../src/app.ts'
 import { createBlobs } from '../../src/blobs/blobs.ts'
 import { createLogFollowers } from '../../src/log-followers.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import { type ListMax, openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { createRenderer } from '../../src/templates/renderer.ts'
 import { createWakeups } from '../../src/wakeups.ts'
@@ -31,6 +32,7 @@ const LIMITS = {
   runCpusMax: 8,
   runPidsMax: 4096,
   runWorkspaceBytesMax: 4_294_967_296,
+  runCostMicroUsdMax: 20_000_000,
 }
 
 export const UPLOAD_TTL_MS = 86_400_000
@@ -56,6 +58,7 @@ export async function startServer(
   const wakeups = createWakeups()
   const logFollowers = createLogFollowers(followersMax)
   const dir = t.testdir()
+  const metrics = createMetrics({ version: '0.0.0-test', open: [], ofProcess: false })
   const store = openSqliteStore({
     file: `${dir}/commands.db`,
     policy: POLICY,
@@ -63,6 +66,7 @@ export async function startServer(
     newEpoch: randomUUID(),
     onCommit: (changes) => {
       wakeups.changed(changes)
+      metrics.changed(changes)
       for (const { command } of changes) logFollowers.changed(command.commandId)
     },
     ...(listMax === undefined ? {} : { listMax }),
@@ -91,6 +95,9 @@ export async function startServer(
     logs: store.logs,
     files: store.files,
     blobs,
+    usage: store.usage,
+    prices: store.prices,
+    metrics,
     logFollowers,
     renderer,
     wakeups: {

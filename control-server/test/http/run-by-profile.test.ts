@@ -75,8 +75,8 @@ t.test('what does not fit is refused with its code and its place, and nothing is
   const server = await startServer(t)
   await withProfile(server)
   await server.call('POST', '/profiles', {
-    name: 'codex',
-    profile: { agent: { engine: 'codex' }, prompt: { text: 'x' } },
+    name: 'modelled',
+    profile: { agent: { engine: 'shell', model: 'm' }, prompt: { text: 'x' } },
   })
   await server.call('POST', '/profiles', { name: 'bare', profile: { agent: { engine: 'shell' } } })
   const rows: [object, string, string[], object?][] = [
@@ -92,7 +92,14 @@ t.test('what does not fit is refused with its code and its place, and nothing is
     [{ promptVars: [] }, 'INVALID_REQUEST', ['/payload/promptVars']],
     [{ overrides: { resources: { cpus: 1 } } }, 'FIELD_LOCKED', ['/payload/overrides/resources/cpus']],
     [{ overrides: { resources: { pidsMax: 5000 } } }, 'INVALID_REQUEST', ['/payload/overrides/resources/pidsMax']],
-    [{ overrides: { agent: { engine: 'codex' } } }, 'INVALID_REQUEST', ['/payload/overrides/agent/engine']],
+    [{ overrides: { limits: { tokens: 1 } } }, 'INVALID_REQUEST', ['/payload/overrides/limits/tokens']],
+    [{ overrides: { mcp: {} } }, 'INVALID_REQUEST', ['/payload/overrides/mcp']],
+    [
+      { model: 'm', system: 's', tools: {}, limits: {} },
+      'INVALID_REQUEST',
+      ['/payload/model', '/payload/system', '/payload/tools', '/payload/limits'],
+    ],
+    [{ resume: 'nobody' }, 'INVALID_REQUEST', ['/payload/resume']],
     [{ overrides: { agent: { engine: 'cobol' } } }, 'INVALID_REQUEST', ['/payload/overrides/agent/engine']],
     [{ overrides: { agent: { model: 'm' } } }, 'INVALID_REQUEST', ['/payload/overrides/agent/model']],
     [{ overrides: { agent: 'x' } }, 'INVALID_REQUEST', ['/payload/overrides/agent'], { timeoutMs: 5 }],
@@ -110,7 +117,7 @@ t.test('what does not fit is refused with its code and its place, and nothing is
       [...['/payload/engine', '/payload/image', '/payload/idleTimeoutMs', '/payload/resources']],
     ],
     [{ env: { JOB_EXIT_CODE: '0' } }, 'INVALID_REQUEST', ['/payload/env/JOB_EXIT_CODE']],
-    [{ profile: 'codex' }, 'PROFILE_UNUSABLE', ['/agent/engine']],
+    [{ profile: 'modelled' }, 'PROFILE_UNUSABLE', ['/agent/model']],
     [{ profile: 'bare' }, 'INVALID_REQUEST', ['/payload/overrides/prompt']],
     [{ dryRun: 'yes' }, 'INVALID_REQUEST', ['/payload/dryRun']],
   ]
@@ -124,7 +131,7 @@ t.test('what does not fit is refused with its code and its place, and nothing is
     payload: { engine: 'shell', prompt: 'x', promptVars: {}, overrides: {} },
   })
   t.same(pathsOf(direct), ['/payload/promptVars', '/payload/overrides'])
-  for (const field of ['hooks', 'resolvedFrom', 'secrets', 'model'])
+  for (const field of ['hooks', 'resolvedFrom', 'secrets', 'mcpServers', 'egress', 'profileLimits'])
     t.same(
       pathsOf(await submit(server, { [field]: {} })),
       [`/payload/${field}`],
@@ -257,19 +264,86 @@ t.test('a secret of a cancelled command is gone too, and one that waits for a re
 
 t.test('engines: who has which, and why not', async (t) => {
   const server = await startServer(t)
-  t.match((await server.call('GET', '/engines')).body, [{ name: 'shell', available: false, agents: [] }])
+  const shell = async () => ((await server.call('GET', '/engines')).body as object[])[0]
+  t.match(await shell(), { name: 'shell', providers: [], image: null, available: false, agents: [] })
   const sync = await takerOf(server, { engines: { shell: { available: false, reason: 'No Docker.', more: 1 } } })
-  t.match((await server.call('GET', '/engines')).body, [
-    { available: false, agents: [{ agentId: 'box', available: false, reason: 'No Docker.' }] },
-  ])
+  t.match(await shell(), { available: false, agents: [{ agentId: 'box', available: false, reason: 'No Docker.' }] })
   t.match((await server.call('GET', '/agents')).body, [
     { engines: { shell: { available: false, reason: 'No Docker.' } } },
   ])
   await sync([], { engines: { shell: { available: true, reason: null } } })
   await sync()
-  t.match((await server.call('GET', '/engines')).body, [
-    { available: true, agents: [{ available: true, reason: null }] },
-  ])
+  t.match(await shell(), { available: true, agents: [{ available: true, reason: null }] })
   server.clock.nowMs += 60_000
-  t.match((await server.call('GET', '/engines')).body, [{ available: false, agents: [] }])
+  t.match(await shell(), { available: false, agents: [] })
+})
+
+t.test('a secret in the system prompt is for the agent alone, too', async (t) => {
+  const server = await startServer(t)
+  await withProfile(server, {
+    agent: { engine: 'codex', model: 'm' },
+    prompt: { text: 'x', system: 'token {{ token }}', variables: { token: { type: 'secret' } } },
+    limits: { requests: 3 },
+  })
+  const submitted = await submit(server, { promptVars: { token: SECRET } })
+  t.match(submitted.body, {
+    payload: { model: 'm', system: 'token [secret]', limits: { costMicroUsd: 20_000_000, requests: 3 } },
+  })
+  t.notMatch(submitted.text, SECRET)
+  const sync = await takerOf(server, { engines: { codex: { available: true, reason: null } } })
+  const { offers } = await sync()
+  t.match(offers[0]?.payload, { system: 'token [secret]', secrets: { system: `token ${SECRET}` } })
+  t.same(Object.keys((offers[0]?.payload as { secrets?: object })?.secrets ?? {}).sort(), ['promptVars', 'system'])
+  const long = await submit(server, {
+    overrides: { prompt: { system: `{% for i in range(9) %}${'y'.repeat(9000)}{% endfor %}` } },
+  })
+  isApiError(t, long, 'INVALID_REQUEST')
+  t.match(long.body, { details: [{ path: '/payload/promptVars', message: /system prompt of more than/ }] })
+})
+
+t.test('a run goes on with the conversation of another one of its engine, which has left one', async (t) => {
+  const server = await startServer(t)
+  const plain = (engine: string, more: object = {}, headers: Record<string, string> = {}) =>
+    server.call('POST', '/commands', { type: 'RUN_AGENT', payload: { engine, prompt: 'x', ...more } }, headers)
+  const engines = { codex: { available: true, reason: null }, gemini: { available: true, reason: null } }
+  const sync = await takerOf(server, { engines })
+  /** Runs to its end with this result. */
+  const finished = async (engine: string, result: object): Promise<string> => {
+    const { commandId } = (await plain(engine)).body as CommandRecord
+    const attemptId = `${commandId}.1`
+    await sync()
+    await sync([{ attemptId, phase: 'accepted' }])
+    const outcome = { state: 'SUCCEEDED', result }
+    await sync([{ attemptId, phase: 'finished', outcome, outcomeSha256: 'a'.repeat(64) }])
+    return commandId
+  }
+  const first = await finished('codex', { sessionId: 'thread-1' })
+  t.match(await plain('codex', { resume: first, model: 'm' }), {
+    status: 201,
+    body: { payload: { resume: { commandId: first, sessionId: 'thread-1' }, model: 'm' } },
+  })
+  await withProfile(server, { agent: { engine: 'codex' }, prompt: { text: 'y' } })
+  t.match((await submit(server, { resume: first })).body, {
+    payload: { prompt: 'y', resume: { sessionId: 'thread-1' } },
+  })
+
+  const { commandId: open } = (await plain('codex')).body as CommandRecord
+  const rows: [string, object, string][] = [
+    ['gemini', { resume: first }, 'NOT_RESUMABLE'],
+    ['codex', { resume: 'nobody' }, 'NOT_RESUMABLE'],
+    ['codex', { resume: (await server.submit()).commandId }, 'NOT_RESUMABLE'],
+    ['codex', { resume: open }, 'NOT_RESUMABLE'],
+    ['codex', { resume: await finished('codex', {}) }, 'NOT_RESUMABLE'],
+    ['codex', { resume: await finished('codex', { sessionId: '--help' }) }, 'NOT_RESUMABLE'],
+    ['shell', { resume: first }, 'INVALID_REQUEST'],
+    ['codex', { resume: '../x' }, 'INVALID_REQUEST'],
+  ]
+  for (const [engine, more, code] of rows) {
+    const answer = await plain(engine, more)
+    isApiError(t, answer, code as never)
+    t.same(pathsOf(answer), ['/payload/resume'], JSON.stringify([engine, more]))
+  }
+  const key = { 'idempotency-key': 'again' }
+  const once = (await plain('codex', { resume: first }, key)).body as CommandRecord
+  t.match(await plain('codex', { resume: first }, key), { status: 201, body: { commandId: once.commandId } })
 })

@@ -1,4 +1,4 @@
-import type { Submission } from '@agent-executor/protocol'
+import { type Capability, engineNamed, type Submission } from '@agent-executor/protocol'
 import t from 'tap'
 import { commandOf, commandOfOffer, submissionProblems } from '../../src/lifecycle/submission.ts'
 import { attemptTimeoutMs, dueAtMs, isReady } from '../../src/lifecycle/transition.ts'
@@ -14,7 +14,7 @@ const fetching = (payload: { url: string; headers?: Record<string, string>; time
 })
 const MAXIMA = {
   ...{ runTimeoutMsMax: 86_400_000, runMemoryBytesMax: 2 ** 33, runCpusMax: 8, runPidsMax: 4096 },
-  runWorkspaceBytesMax: 2 ** 32,
+  ...{ runWorkspaceBytesMax: 2 ** 32, runCostMicroUsdMax: 20_000_000 },
 }
 const pathsOf = (submission: Submission) => submissionProblems(submission, NOW, MAXIMA).map(({ path }) => path)
 
@@ -178,7 +178,7 @@ t.test('RUN_AGENT asks for no more than the server allows', async (t) => {
     t.same(pathsOf(agent({ resources: { [name]: value + 1 } })), [`/payload/resources/${name}`])
   t.same(pathsOf(agent({}, { timeoutMs: 86_400_001 })), ['/timeoutMs'])
   t.same(pathsOf(agent({ idleTimeoutMs: 86_400_001 })), ['/payload/idleTimeoutMs'])
-  t.equal(commandOf(agent(), 'a', NOW, null, { runTimeoutMsMax: 1000 }).spec.timeoutMs, 1000)
+  t.equal(commandOf(agent(), 'a', NOW, undefined, { ...MAXIMA, runTimeoutMsMax: 1000 }).spec.timeoutMs, 1000)
 })
 
 t.test('files of RUN_AGENT stay below the workspace', async (t) => {
@@ -219,4 +219,39 @@ t.test('a file of RUN_AGENT has one content, and base64 is base64', async (t) =>
 t.test('NUL is refused where a shell or an environment would end at it', async (t) => {
   t.same(pathsOf(agent({ prompt: 'a\0b', env: { A: 'x', B: 'a\0b' } })), ['/payload/prompt', '/payload/env/B'])
   t.same(pathsOf(agent({ files: [file('a', { content: 'a\0b' })] })), [], 'a file may have it')
+})
+
+t.test('what an engine cannot honour is refused by its field', async (t) => {
+  const fields = { model: 'm', system: 's', tools: { allow: ['a'] }, limits: { tokens: 1 }, resume: 'a' }
+  for (const [field, value] of Object.entries(fields)) {
+    t.same(pathsOf(agent({ [field]: value })), [`/payload/${field}`], field)
+    for (const engine of ['claude-code', 'codex', 'opencode', 'gemini'])
+      t.equal(pathsOf(agent({ engine, [field]: value })).length, engineNamed(engine)?.can[field as Capability] ? 0 : 1)
+  }
+  t.same(pathsOf(agent({ engine: 'codex', system: 'a\0b' })), ['/payload/system'])
+  t.same(pathsOf(agent({ profile: 'p', engine: undefined, prompt: undefined, ...fields })), [
+    ...['/payload/model', '/payload/system', '/payload/tools', '/payload/limits'],
+  ])
+})
+
+t.test('a run may cost what the server allows, and that is what it may where nobody says', async (t) => {
+  const codex = (payload: object = {}) => agent({ engine: 'codex', ...payload })
+  const payloadOf = (submission: Submission, runCostMicroUsdMax = 20_000_000) =>
+    commandOf(submission, 'a', NOW, undefined, { ...MAXIMA, runCostMicroUsdMax }).spec.payload
+  t.same(pathsOf(codex({ limits: { costMicroUsd: 20_000_000 } })), [])
+  t.same(pathsOf(codex({ limits: { costMicroUsd: 20_000_001 } })), ['/payload/limits/costMicroUsd'])
+  t.same(
+    submissionProblems(codex({ limits: { costMicroUsd: 2 ** 52 } }), NOW, { ...MAXIMA, runCostMicroUsdMax: 0 }),
+    [],
+  )
+  t.same(payloadOf(codex()), { engine: 'codex', prompt: 'true', limits: { costMicroUsd: 20_000_000 } })
+  t.match(payloadOf(codex({ limits: { requests: 3 } })), { limits: { costMicroUsd: 20_000_000, requests: 3 } })
+  t.match(payloadOf(codex({ limits: { costMicroUsd: 0 } })), { limits: { costMicroUsd: 0 } })
+  t.same(payloadOf(codex(), 0), { engine: 'codex', prompt: 'true' })
+  t.same(payloadOf(agent()), { engine: 'shell', prompt: 'true' })
+})
+
+t.test('of a conversation that goes on an agent gets the id that its engine gave it', async (t) => {
+  const resume = { commandId: 'b', sessionId: 's' }
+  t.match(commandOf(agent({ engine: 'codex', resume: 'b' }), 'a', NOW, { run: null, resume }).spec.payload, { resume })
 })

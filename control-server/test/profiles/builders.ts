@@ -8,6 +8,7 @@ export const MAXIMA = {
   runCpusMax: 8,
   runPidsMax: 4096,
   runWorkspaceBytesMax: 4_294_967_296,
+  runCostMicroUsdMax: 20_000_000,
 }
 
 type Names = { text?: string[]; system?: string[] }

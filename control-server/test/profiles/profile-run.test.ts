@@ -68,11 +68,93 @@ t.test('what the engine has no use for is refused, where it was said', async (t)
     code: 'INVALID_REQUEST',
     details: [{ path: '/overrides/agent/model' }, { path: '/overrides/tools/allow' }],
   })
-  t.match(refusalOf({ agent: { engine: 'codex' } }), { code: 'PROFILE_UNUSABLE', details: [{ path: '/agent/engine' }] })
-  t.match(refusalOf({}, { agent: { engine: 'gemini' } }), {
-    code: 'INVALID_REQUEST',
-    details: [{ path: '/overrides/agent/engine', message: /only shell/ }],
+  t.match(refusalOf({ limits: { tokens: 1, profile: { costMicroUsd: 1 } } }), {
+    code: 'PROFILE_UNUSABLE',
+    details: [{ path: '/limits/profile/costMicroUsd' }, { path: '/limits/tokens' }],
   })
+  t.match(refusalOf({ mcp: { a: { command: 'a' } } }), { code: 'PROFILE_UNUSABLE', details: [{ path: '/mcp' }] })
+  t.match(refusalOf({}, { limits: { requests: 0 } }), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/overrides/limits/requests' }],
+  })
+  t.equal(refusalOf({ network: { mode: 'hosts', hosts: ['a.test:443'] } }), null, 'a script may reach hosts')
+  t.equal(
+    refusalOf({
+      agent: { engine: 'claude-code', model: 'm' },
+      tools: { deny: [] },
+      mcp: { a: { command: 'a' } },
+      limits: { tokens: 1 },
+    }),
+    null,
+  )
+  t.match(refusalOf({ network: { mode: 'hosts' } }), {
+    code: 'PROFILE_UNUSABLE',
+    details: [{ path: '/network/hosts', message: /required/ }],
+  })
+})
+
+t.test('what an engine with a model gets: everything that the profile and the request say', async (t) => {
+  const of = resolved(
+    {
+      agent: { engine: 'claude-code', model: 'own-model' },
+      tools: { allow: ['Read'], deny: [] },
+      mcp: { files: { command: 'mcp-files', args: ['--root', '/workspace'], env: { A: 'b' } } },
+      network: { mode: 'hosts', hosts: ['api.example.com:443', 'x.test:8443'] },
+      limits: { costMicroUsd: 5, requests: 40, profile: { tokens: 7 } },
+    },
+    requestOf({ overrides: { limits: { costMicroUsd: 3 } } }),
+  )
+  const { payload, secrets } = profileRunOf({ profile: 'own' }, of, {
+    ...{ shown: 'p', real: 'p' },
+    system: { shown: 'be [secret]', real: 'be kind' },
+  })
+  t.match(payload, {
+    ...{ engine: 'claude-code', model: 'own-model', system: 'be [secret]', tools: { allow: ['Read'], deny: [] } },
+    mcpServers: { files: { command: 'mcp-files', args: ['--root', '/workspace'], env: { A: 'b' } } },
+    egress: [
+      { host: 'api.example.com', port: 443 },
+      { host: 'x.test', port: 8443 },
+    ],
+  })
+  t.same([payload.limits, payload.profileLimits], [{ costMicroUsd: 3, requests: 40 }, { tokens: 7 }])
+  t.equal(secrets, null, 'no variable is secret')
+})
+
+t.test(
+  'a run costs no more than the server allows, also where nobody says so, and with no maximum what it will',
+  async (t) => {
+    const limitsOf = (profile: Profile, runCostMicroUsdMax = MAXIMA.runCostMicroUsdMax) => {
+      const documents = documentsOf(profileVersion('own', { prompt: { text: 'x' }, ...profile }))
+      const answer = resolve(documents, 'own', requestOf(), { ...MAXIMA, runCostMicroUsdMax })
+      return answer.ok ? (runOf(answer.resolved).payload.limits ?? null) : answer.refusal
+    }
+    const codex: Profile = { agent: { engine: 'codex' } }
+    t.same(limitsOf(codex), { costMicroUsd: 20_000_000 })
+    t.same(limitsOf({ ...codex, limits: { tokens: 9 } }), { costMicroUsd: 20_000_000, tokens: 9 })
+    t.same(limitsOf({ ...codex, limits: { costMicroUsd: 0 } }), { costMicroUsd: 0 }, '0 allows nothing')
+    t.equal(limitsOf(codex, 0), null)
+    t.equal(limitsOf({ agent: { engine: 'shell' } }), null)
+    t.match(limitsOf({ ...codex, limits: { costMicroUsd: 20_000_001 } }), {
+      code: 'PROFILE_UNUSABLE',
+      details: [{ path: '/limits/costMicroUsd' }],
+    })
+    t.same(limitsOf({ ...codex, limits: { costMicroUsd: 20_000_001 } }, 0), { costMicroUsd: 20_000_001 })
+  },
+)
+
+t.test('hosts that a nearer profile or a request closes are closed', async (t) => {
+  const documents = documentsOf(
+    profileVersion('base', { agent: { engine: 'shell' }, network: { mode: 'hosts', hosts: ['a.test:1'] } }),
+    profileVersion('own', { extends: 'base', prompt: { text: 'x' } }),
+    profileVersion('closed', { extends: 'own', network: { mode: 'none' } }),
+  )
+  const egressOf = (name: string, request = requestOf()) => {
+    const answer = resolve(documents, name, request, MAXIMA)
+    return answer.ok ? runOf(answer.resolved).payload.egress : answer.refusal
+  }
+  t.same(egressOf('own'), [{ host: 'a.test', port: 1 }])
+  t.equal(egressOf('closed'), undefined)
+  t.equal(egressOf('own', requestOf({ overrides: { network: { mode: 'none' } } })), undefined)
 })
 
 t.test('a prompt there has to be, and no variable has a NUL', async (t) => {

@@ -74,6 +74,22 @@ export function storeContract(t: Test, open: (t: Test, options?: OpenOptions) =>
       )
     })
 
+    t.test('is counted while it is open, and waits from when it was submitted', async (t) => {
+      const { store } = await open(t)
+      t.same(await store.openCounts(), [])
+      t.equal(await store.oldestReadyMs(), null)
+      await store.submit(waiting('a', { createdAtMs: 5, notBeforeMs: 10_000 }), null)
+      await store.submit(waiting('b', { createdAtMs: 7 }), null)
+      await store.submit(waiting('c', { createdAtMs: 9 }), null)
+      await store.submit(running('d'), null)
+      await store.submit(completedBy(waiting('e')), null)
+      t.same(await store.openCounts(), [
+        { type: 'DELAY', status: 'PENDING', count: 3 },
+        { type: 'DELAY', status: 'RUNNING', count: 1 },
+      ])
+      t.equal(await store.oldestReadyMs(), 7, 'one that must not start yet does not wait')
+    })
+
     t.test('keeps any JSON as it was', async (t) => {
       const { store } = await open(t)
       const payload = { nested: [null, true, 1e-7, -0.1, 9_007_199_254_740_991, '', '\u0001', '😀', { '': [] }] }

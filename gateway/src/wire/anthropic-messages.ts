@@ -1,6 +1,9 @@
 /** Anthropic's Messages. Its counts of input leave out what the cache has, and those of a stream replace one another. */
+import { refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import {
+  type Cached,
   countOf,
+  hasCounts,
   type JsonObject,
   limitOf,
   modelOf,
@@ -28,7 +31,17 @@ export const anthropicMessages: Wire = {
     isStream: body.stream === true,
     outputTokensMax: limitOf('/max_tokens', body.max_tokens),
     outputTokensLeast: Math.max(OUTPUT_TOKENS_LEAST, countOf(objectOf(body.thinking).budget_tokens) + 1),
+    cached: cachedOf(JSON.stringify(body)),
   }),
+  enclosed(body) {
+    refuseElsewhere('/messages', body.messages, isElsewhere)
+    refuseElsewhere('/system', body.system, isElsewhere)
+    refuseGiven(body, 'container')
+    // Faster, or somewhere else, is dearer.
+    const own = without(body, 'mcp_servers', 'service_tier', 'speed', 'inference_geo')
+    return withTools(own, (tool) => (OWN_TOOLS.test(String(tool.type ?? 'custom')) ? tool : null))
+  },
+  renamed: (path, body, model) => ({ path, body: { ...body, model } }),
   limited: (body, outputTokensMax) => ({ ...body, max_tokens: outputTokensMax }),
   reader: createReader,
   refusal(cause, message): Refusal {
@@ -42,6 +55,16 @@ export const anthropicMessages: Wire = {
   },
 }
 
+/** Those that the client runs; a search among tools stays within the request. */
+const OWN_TOOLS = /^(custom|bash_.*|text_editor_.*|computer_.*|memory_.*|tool_search_tool_.*)$/
+
+/** The source of an image or a document. */
+const isElsewhere = ({ source }: JsonObject): boolean => ['url', 'file'].includes(String(objectOf(source).type))
+
+/** In the text of a value the quotes have backslashes. */
+const cachedOf = (text: string): Cached =>
+  !text.includes('"cache_control":') ? 'none' : text.includes('"ttl":"1h"') ? '1h' : '5m'
+
 function createReader(): UsageReader {
   let told: JsonObject | null = null
   let complete = false
@@ -53,7 +76,7 @@ function createReader(): UsageReader {
       if (typeof usage === 'object' && usage !== null) told = { ...told, ...usage }
       if (event.type === 'message_stop' || event.type === 'message') complete = true
     },
-    usage: () => (told === null ? null : usageOf(told)),
+    usage: () => (told === null || !hasCounts(told, 'input_tokens', 'output_tokens') ? null : usageOf(told)),
     isComplete: () => complete,
   }
 }

@@ -1,6 +1,8 @@
 /** Gemini's generateContent. Each chunk tells the usage so far; what was thought is counted beside the answer. */
+import { refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import {
   countOf,
+  hasCounts,
   limitOf,
   modelOf,
   NO_USAGE,
@@ -39,6 +41,21 @@ export const gemini: Wire = {
       outputTokensLeast: OUTPUT_TOKENS_LEAST + countOf(objectOf(config.thinkingConfig).thinkingBudget),
     }
   },
+  enclosed(body) {
+    refuseGiven(body, 'cachedContent')
+    for (const [name, value] of Object.entries(body))
+      if (name !== 'tools')
+        refuseElsewhere(`/${name}`, value, ({ fileData, file_data }) => (fileData ?? file_data) != null)
+    return withTools(without(body, 'serviceTier'), (tool) => {
+      const declared = tool.functionDeclarations ?? tool.function_declarations
+      return declared === undefined ? null : { functionDeclarations: declared }
+    })
+  },
+  // countTokens may have a whole request inside, which names the model once more.
+  renamed: (path, body, model) => ({
+    path: path.replace(/\/models\/[^/:]+:/, `/models/${model}:`),
+    body: 'model' in body ? { ...body, model: `models/${model}` } : body,
+  }),
   limited: (body, outputTokensMax) => ({
     ...body,
     generationConfig: { ...objectOf(body.generationConfig), maxOutputTokens: outputTokensMax },
@@ -56,7 +73,7 @@ function createReader(): UsageReader {
   return {
     take(value) {
       const { usageMetadata, candidates } = objectOf(value)
-      if (typeof usageMetadata === 'object' && usageMetadata !== null) {
+      if (hasCounts(objectOf(usageMetadata), 'promptTokenCount')) {
         const told = objectOf(usageMetadata)
         const inputTokens = countOf(told.promptTokenCount) + countOf(told.toolUsePromptTokenCount)
         usage = {

@@ -1,6 +1,8 @@
 /** OpenAI's Chat Completions, which many others speak. Usage is in the last chunk of a stream, if it was asked for. */
+import { isAddress, refuseElsewhere, without, withTools } from './enclosed.ts'
 import { openaiRefusal, openaiUsage } from './openai.ts'
 import {
+  type JsonObject,
   limitOf,
   modelOf,
   OUTPUT_TOKENS_LEAST,
@@ -25,6 +27,12 @@ export const openaiChat: Wire = {
       outputTokensLeast: OUTPUT_TOKENS_LEAST,
     }
   },
+  enclosed(body) {
+    refuseElsewhere('/messages', body.messages, isElsewhere)
+    const own = without(body, 'web_search_options', 'service_tier')
+    return withTools(own, (tool) => (['function', 'custom'].includes(String(tool.type)) ? tool : null))
+  },
+  renamed: (path, body, model) => ({ path, body: { ...body, model } }),
   limited(body, outputTokensMax) {
     // A provider that is compatible may know the old name alone.
     const name =
@@ -37,6 +45,10 @@ export const openaiChat: Wire = {
   refusal: (cause, message) => openaiRefusal(cause, message, 402),
 }
 
+const isElsewhere = ({ type, image_url: image, file }: JsonObject): boolean =>
+  (type === 'image_url' && isAddress(typeof image === 'string' ? image : objectOf(image).url)) ||
+  (type === 'file' && objectOf(file).file_id !== undefined)
+
 function createReader(): UsageReader {
   let usage: Usage | null = null
   let finished = false
@@ -45,8 +57,7 @@ function createReader(): UsageReader {
       const { choices, usage: told } = objectOf(value)
       if (Array.isArray(choices) && choices.some((choice) => typeof objectOf(choice).finish_reason === 'string'))
         finished = true
-      if (typeof told === 'object' && told !== null)
-        usage = openaiUsage(objectOf(told), { input: 'prompt_tokens', output: 'completion_tokens' })
+      if (typeof told === 'object' && told !== null) usage = openaiUsage(objectOf(told), 'prompt', 'completion')
     },
     usage: () => usage,
     isComplete: () => finished && usage !== null,

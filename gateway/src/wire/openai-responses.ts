@@ -1,4 +1,5 @@
 /** OpenAI's Responses. Usage comes with the event that ends the stream. */
+import { isAddress, refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import { openaiRefusal, openaiUsage } from './openai.ts'
 import {
   type JsonObject,
@@ -27,10 +28,27 @@ export const openaiResponses: Wire = {
       outputTokensLeast: OUTPUT_TOKENS_LEAST,
     }
   },
+  enclosed(body) {
+    refuseGiven(body, 'previous_response_id', 'conversation', 'prompt')
+    refuseElsewhere('/input', body.input, isElsewhere)
+    return withTools(without(body, 'service_tier'), (tool) => (isOwn(tool) ? tool : null))
+  },
+  renamed: (path, body, model) => ({ path, body: { ...body, model } }),
   limited: (body, outputTokensMax) => ({ ...body, max_output_tokens: outputTokensMax }),
   reader: createReader,
   // Its client repeats a 402, and ends at once with this.
   refusal: (cause, message) => openaiRefusal(cause, message, 429),
+}
+
+/** Those that the client runs; the search is one among tools. */
+const OWN_TOOLS = ['function', 'custom', 'namespace', 'local_shell', 'apply_patch', 'tool_search', 'computer']
+const isOwn = ({ type, environment }: JsonObject): boolean =>
+  OWN_TOOLS.includes(String(type)) || (type === 'shell' && objectOf(environment).type === 'local')
+
+const isElsewhere = ({ type, image_url: image, file_id: fileId, file_url: fileUrl }: JsonObject): boolean => {
+  if (type === 'item_reference') return true
+  if (type !== 'input_image' && type !== 'input_file') return false
+  return (image !== undefined && image !== null && isAddress(image)) || fileId != null || fileUrl != null
 }
 
 function createReader(): UsageReader {
@@ -43,7 +61,7 @@ function createReader(): UsageReader {
       const response: JsonObject = isEnd ? objectOf(event.response) : event.object === 'response' ? event : {}
       if (isEnd || event.object === 'response') complete = true
       if (typeof response.usage === 'object' && response.usage !== null)
-        usage = openaiUsage(objectOf(response.usage), { input: 'input_tokens', output: 'output_tokens' })
+        usage = openaiUsage(objectOf(response.usage), 'input', 'output')
     },
     usage: () => usage,
     isComplete: () => complete,

@@ -1,16 +1,27 @@
 /** What the two formats of OpenAI have in common. */
-import { countOf, type JsonObject, NO_USAGE, objectOf, type Refusal, type RefusalCause, type Usage } from './wire.ts'
+import {
+  countOf,
+  hasCounts,
+  type JsonObject,
+  NO_USAGE,
+  objectOf,
+  type Refusal,
+  type RefusalCause,
+  type Usage,
+} from './wire.ts'
 
-export function openaiUsage(told: JsonObject, names: { input: string; output: string }): Usage {
-  const input = objectOf(told[`${names.input}_details`])
-  const inputTokens = countOf(told[names.input])
-  const cacheReadTokens = Math.min(inputTokens, countOf(input.cached_tokens))
+/** Null where it does not say what was used. `input` and `output` are what the format calls the two. */
+export function openaiUsage(told: JsonObject, input: string, output: string): Usage | null {
+  if (!hasCounts(told, `${input}_tokens`, `${output}_tokens`)) return null
+  const details = objectOf(told[`${input}_tokens_details`])
+  const inputTokens = countOf(told[`${input}_tokens`])
+  const cacheReadTokens = Math.min(inputTokens, countOf(details.cached_tokens))
   return {
     ...NO_USAGE,
     inputTokens,
     cacheReadTokens,
-    cacheWriteTokens: Math.min(inputTokens - cacheReadTokens, countOf(input.cache_write_tokens)),
-    outputTokens: countOf(told[names.output]),
+    cacheWriteTokens: Math.min(inputTokens - cacheReadTokens, countOf(details.cache_write_tokens)),
+    outputTokens: countOf(told[`${output}_tokens`]),
   }
 }
 

@@ -39,7 +39,11 @@ export type Asked = {
   outputTokensMax: number | null
   /** With less the provider would refuse, or the answer be of no use. */
   outputTokensLeast: number
+  /** How long of it may be written to a cache, which costs more than what is not; absent: as long as there is. */
+  cached?: Cached
 }
+
+export type Cached = 'none' | '5m' | '1h'
 
 /** Takes in what a call answers, in its order. */
 export type UsageReader = {
@@ -68,6 +72,13 @@ export type Wire = {
   operation: (path: string) => Operation | null
   /** Throws `WireError` where the request cannot be understood. */
   asked: (path: string, body: JsonObject) => Asked
+  /**
+   * The request without what the provider would do elsewhere, and for the listed price. Throws `WireError` where it needs
+   * what is not in it.
+   */
+  enclosed: (body: JsonObject) => JsonObject
+  /** The request for another model. */
+  renamed: (path: string, body: JsonObject, model: string) => { path: string; body: JsonObject }
   /** The request with this limit, and with its usage told in the answer. */
   limited: (body: JsonObject, outputTokensMax: number) => JsonObject
   reader: () => UsageReader
@@ -92,9 +103,16 @@ export const OUTPUT_TOKENS_LEAST = 1024
 export const objectOf = (value: unknown): JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
 
+/** More than any model can; what is told beyond it would not fit into the books. */
+const COUNT_MAX = 1e9
+
 /** A count of tokens; 0 for whatever is none, so that no answer of a provider can break the books. */
 export const countOf = (value: unknown): number =>
-  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.ceil(value) : 0
+  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.min(Math.ceil(value), COUNT_MAX) : 0
+
+/** A usage that lacks one of these does not say what was used. */
+export const hasCounts = (told: JsonObject, ...names: string[]): boolean =>
+  names.every((name) => typeof told[name] === 'number')
 
 export function modelOf(value: unknown): string {
   if (typeof value !== 'string' || !/^[\w.:@/-]{1,200}$/.test(value))

@@ -1,7 +1,9 @@
 import { ARTIFACT_PATTERNS_MAX, type Artifact, Sha256 } from '../artifact.ts'
 import { ENGINES, type EngineName } from '../engines/index.ts'
 import type { JsonValue } from '../json.ts'
+import type { McpServer } from '../profile.ts'
 import { type Static, Type } from '../typebox.ts'
+import { UsageLimits, type UsageTotal } from '../usage.ts'
 
 export const RUN_AGENT_TIMEOUT_MS_DEFAULT = 900_000
 export const RUN_AGENT_FILES_MAX = 256
@@ -35,6 +37,22 @@ export const Resources = Type.Object(
 )
 export type Resources = Static<typeof Resources>
 
+export const Model = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$' })
+export const SYSTEM_CHARACTERS_MAX = 65_536
+const ToolName = Type.String({ pattern: '^[^\\x00-\\x1f]{1,200}$' })
+/** By the engine's own names. `allow`: these and no others; `deny`: never these. */
+const Tools = Type.Object(
+  {
+    allow: Type.Optional(Type.Array(ToolName, { maxItems: 100, uniqueItems: true })),
+    deny: Type.Optional(Type.Array(ToolName, { maxItems: 100, uniqueItems: true })),
+  },
+  { additionalProperties: false },
+)
+export type Tools = Static<typeof Tools>
+
+/** A host that a run may reach by TLS besides its models, through the gateway. Only a profile can name one. */
+export type EgressHost = { host: string; port: number }
+
 /**
  * What a client submits: `engine` and `prompt`, or `profile` with what belongs to it, and never both; that, and what is
  * in `promptVars` and `overrides`, is held against its rules after this schema.
@@ -57,6 +75,13 @@ export const RunAgentSubmission = Type.Object(
     artifacts: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 512 }), { maxItems: ARTIFACT_PATTERNS_MAX, uniqueItems: true }),
     ),
+    model: Type.Optional(Model),
+    system: Type.Optional(Type.String({ minLength: 1, maxLength: SYSTEM_CHARACTERS_MAX })),
+    tools: Type.Optional(Tools),
+    /** Of the command: all its attempts together. */
+    limits: Type.Optional(UsageLimits),
+    /** A command of the same engine whose conversation goes on. */
+    resume: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$' })),
     idleTimeoutMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 86_400_000 })),
     resources: Type.Optional(Type.Partial(Resources, { additionalProperties: false })),
     dryRun: Type.Optional(Type.Boolean({ description: 'Nothing runs; the result is what would' })),
@@ -84,8 +109,9 @@ export type ResolvedFrom = {
 
 /** What is kept apart from everything that anybody can read, for the container alone. */
 export type RunAgentSecrets = {
-  /** Where a secret stands in it: the prompt as it is; the payload has it with `[secret]`. */
+  /** Where a secret stands in it: the prompt as it is; the payload has it with `[secret]`. The same of `system`. */
   prompt?: string
+  system?: string
   promptVars: Record<string, string>
 }
 
@@ -98,6 +124,16 @@ export type RunAgentPayload = {
   files?: RunAgentFile[]
   /** Patterns of what is kept in the end; relative ones are below /workspace. */
   artifacts?: string[]
+  model?: string
+  system?: string
+  tools?: Tools
+  mcpServers?: Record<string, McpServer>
+  egress?: EgressHost[]
+  limits?: UsageLimits
+  /** Of all runs of the profile together. */
+  profileLimits?: UsageLimits
+  /** The engine's own id of the conversation that goes on, and the command that had it. */
+  resume?: { commandId: string; sessionId: string }
   idleTimeoutMs?: number
   resources?: Partial<Resources>
   hooks?: Partial<Record<HookName, Hook>>
@@ -118,6 +154,13 @@ export type RunAgentReason =
   | 'cancelled'
   | 'leaseOver'
   | 'hostStopped'
+  /** A limit of money or tokens, or of requests, has refused a call. */
+  | 'budget'
+  | 'turnLimit'
+  /** The engine says that it failed, whatever its exit code. */
+  | 'engineError'
+  /** No provider could be reached, or it refused. */
+  | 'gatewayError'
   | 'unknown'
 
 /** `bytes` is all that was written; where `truncated`, `text` has the beginning and the end, and says what is between. */
@@ -147,6 +190,17 @@ export type RunAgentResult = {
   changes?: Changes
   /** Why nobody could look for more; absent where somebody has. */
   artifactsMissing?: ArtifactsMissing
+  /** What the engine said last; null where it said nothing. This and what follows is absent for `shell`. */
+  answer?: string | null
+  /** The engine's own id of the conversation. */
+  sessionId?: string | null
+  /** Calls of a model, as the gateway has counted them. */
+  turns?: number
+  usage?: UsageTotal
+  /** null: the price of a model is not known. */
+  costMicroUsd?: number | null
+  /** What the engine did, in the same words for all; the first `EVENTS_MAX`. */
+  events?: { count: number; items: EngineEvent[] }
   /** Those that ran, in their order; null where the command has hooks and nobody could say. Absent where it has none. */
   hooks?: HookEnd[] | null
 }
@@ -162,6 +216,15 @@ export type ArtifactSkipReason = 'tooLarge' | 'tooMany' | 'tooMuch' | 'notAFile'
  * full; `unreadable`: nobody knows.
  */
 export type ArtifactsMissing = 'notPacked' | 'noTar' | 'noSpace' | 'unreadable'
+
+export const EVENTS_MAX = 200
+/** Texts are cut to 2,000 characters. `ok` of a tool is null where the engine does not say. */
+export type EngineEvent =
+  | { type: 'session'; sessionId: string }
+  | { type: 'message'; text: string }
+  | { type: 'tool'; name: string; input: string }
+  | { type: 'toolResult'; name: string | null; ok: boolean | null; output: string }
+  | { type: 'error'; text: string }
 
 /** `exitCode` is null where the hook was ended because it took longer than its `timeoutMs`. */
 export type HookEnd = { hook: HookName; exitCode: number | null }

@@ -1,11 +1,17 @@
 /** The engines that exist. Another one is a file beside this one, and its name here. */
+
+import { oneOf } from '../schema.ts'
 import { Type } from '../typebox.ts'
-import { CAPABILITIES, type Capability, type EngineDefinition } from './engine.ts'
+import { claudeCode } from './claude-code.ts'
+import { codex } from './codex.ts'
+import { CAPABILITIES, type Capability, type EngineDefinition, PROVIDERS, type ProviderName } from './engine.ts'
+import { gemini } from './gemini.ts'
+import { opencode } from './opencode.ts'
 import { shell } from './shell.ts'
 
-export { CAPABILITIES, type Capability, type EngineDefinition, PROMPT_FILE } from './engine.ts'
+export { CAPABILITIES, type Capability, type EngineDefinition, PROVIDERS, type ProviderName } from './engine.ts'
 
-const ALL = [shell] as const
+const ALL = [shell, claudeCode, codex, opencode, gemini] as const
 export type EngineName = (typeof ALL)[number]['name']
 
 export const ENGINE_DEFINITIONS: readonly EngineDefinition[] = ALL
@@ -38,6 +44,10 @@ const can: Record<Capability, ReturnType<typeof Type.Boolean>> = Object.assign(
 export const EngineRecord = Type.Object({
   name: Type.String(),
   description: Type.String(),
+  providers: Type.Array(oneOf(PROVIDERS), { description: 'Whose models it can ask for; none: it needs no model' }),
+  image: Type.Union([Type.String(), Type.Null()], {
+    description: 'Where nobody names another; null: that of the agent (RUN_AGENT_IMAGE)',
+  }),
   can: Type.Object(can, { description: 'A field that the engine cannot honour is refused at submit' }),
   available: Type.Boolean({ description: 'An agent that is online and ready can run it now' }),
   agents: Type.Array(Type.Object({ agentId: Type.String(), ...availability }), {
@@ -47,6 +57,8 @@ export const EngineRecord = Type.Object({
 export type EngineRecord = {
   name: string
   description: string
+  providers: ProviderName[]
+  image: string | null
   can: Record<Capability, boolean>
   available: boolean
   agents: ({ agentId: string } & EngineAvailability)[]

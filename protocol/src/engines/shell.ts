@@ -1,8 +1,9 @@
-import { type EngineDefinition, PROMPT_FILE } from './engine.ts'
+import type { EngineDefinition } from './engine.ts'
 
 export const shell = {
   name: 'shell',
   description: 'Runs the prompt as a script of /bin/sh, without a language model.',
-  argv: ['/bin/sh', PROMPT_FILE],
-  can: { model: false, system: false, tools: false },
+  providers: [],
+  image: null,
+  can: { model: false, system: false, tools: false, mcp: false, resume: false, limits: false, egress: true },
 } as const satisfies EngineDefinition

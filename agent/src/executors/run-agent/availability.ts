@@ -1,5 +1,6 @@
 /** Whether this agent can run an engine now, and why not. Pure. */
-import type { EngineAvailability } from '@agent-executor/protocol'
+import type { EngineAvailability, ProviderName } from '@agent-executor/protocol'
+import type { Gateway } from './gateway-session.ts'
 
 type Machine = {
   slots: number
@@ -9,9 +10,14 @@ type Machine = {
   /** null: Docker was not asked yet. */
   hasImage: boolean | null
   hasRuntime: boolean | null
+  /** Of which one will do; none: the engine needs no language model. */
+  providers: readonly ProviderName[]
+  /** null: this agent has none, and was given no key. */
+  gateway: Pick<Gateway, 'up' | 'reason' | 'has'> | null
 }
 
-export function availability({ slots, docker, image, runtime, hasImage, hasRuntime }: Machine): EngineAvailability {
+export function availability(machine: Machine): EngineAvailability {
+  const { slots, docker, image, runtime, hasImage, hasRuntime } = machine
   const reason =
     slots === 0
       ? 'MAX_CONCURRENT_AGENTS is 0.'
@@ -23,8 +29,15 @@ export function availability({ slots, docker, image, runtime, hasImage, hasRunti
             ? `Docker does not have the image ${image}, and agents do not pull.`
             : hasImage === null
               ? 'Docker was not asked for the image yet.'
-              : null
+              : noWayOut(machine)
   return { available: reason === null, reason: reason?.slice(0, REASON_CHARACTERS_MAX) ?? null }
 }
 
 const REASON_CHARACTERS_MAX = 500
+
+function noWayOut({ providers, gateway }: Machine): string | null {
+  if (providers.length === 0) return null
+  if (gateway === null) return 'This agent has no gateway: it was given no key of a provider, and no GATEWAY_SOCKET.'
+  if (!gateway.up()) return `The gateway does not answer: ${gateway.reason()}`
+  return providers.some(gateway.has) ? null : `The gateway has no key for ${providers.join(' or ')}.`
+}

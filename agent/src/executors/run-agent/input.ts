@@ -1,16 +1,15 @@
 /** What goes into a container before its start, and the command that it begins with. Pure. */
 import {
   ARTIFACT_PATTERNS_DEFAULT,
-  engineNamed,
   HOOK_NAMES,
   type Hook,
   type HookName,
-  PROMPT_FILE,
   type RunAgentFile,
   type RunAgentPayload,
 } from '@agent-executor/protocol'
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
+import { callOf, type EngineFiles, hasWayOut, quarantine } from './engine-call.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
 import { CHANGES, NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
@@ -31,40 +30,58 @@ export const GUARD = [
   `if [ -s ${ONCE} ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
   `echo begun >${ONCE} || exit ${NOT_BEGUN_EXIT_CODE}`,
 ]
-const FILES = [`if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`]
+const FILES = [
+  `if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
+  `if [ -d ${INPUT}/home ]; then cp -R ${INPUT}/home/. "$HOME"/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
+]
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
-type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts'>
+type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts' | 'egress'> & {
+  /** When the container ends by itself, counted from here. */
+  endsAfterMs: number
+}
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
 export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
 
 /** What comes behind the guard, with its input in this folder. */
-export function engineScript(
-  { engine, hooks = {}, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] }: Script,
-  folder: string,
-): string {
-  const command = commandOf(engine, folder)
+export function engineScript(script: Script, folder: string): string {
+  const { hooks = {}, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] } = script
+  // What the session is called has no part in what is said here.
+  const aside = quarantine(callOf(script, '', folder) ?? { quarantine: [] })
+  const command = commandOf(script, folder)
   const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
   // Nobody has to be there after the engine.
-  const isAlone = !hasHooks && artifacts.length === 0
+  const isAlone = !hasHooks && artifacts.length === 0 && aside.length === 0
   return [
     `if [ -f ${folder}/env ]; then . ${folder}/env; fi`,
-    ...(isAlone ? [`exec ${command}`] : supervised(command, hooks, artifacts, folder)),
+    // An engine that is alone is all there is; a supervisor still packs what is there.
+    deadline(script.endsAfterMs, isAlone ? 'kill -s KILL -- -1' : 'kill -s USR2 $$'),
+    ...(isAlone ? [`exec ${command}`] : supervised(command, { hooks, artifacts, aside }, folder)),
   ].join('\n')
 }
 
-export const entrypoint = (payload: RunAgentPayload): string[] => ['/bin/sh', '-c', entryScript(payload)]
+export const entrypoint = (script: Script): string[] => ['/bin/sh', '-c', entryScript(script)]
+
+/**
+ * For a container whose agent does not come back: nobody else would end it. Under the init of a container, and nowhere
+ * else. An engine can end it as well; it keeps nobody in.
+ */
+const deadline = (endsAfterMs: number, end: string): string =>
+  `if [ "$PPID" = 1 ]; then { sleep ${Math.ceil(endsAfterMs / 1000)} && ${end}; } </dev/null >/dev/null 2>&1 & fi`
 
 /** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
-const commandOf = (engine: string, folder: string): string => {
+const commandOf = (script: Script, folder: string): string => {
+  if (hasWayOut(script)) return `/bin/sh ${folder}/engine`
   // One that this agent does not know is offered to none; a shell that says so is all that could run.
-  const argv = engineNamed(engine)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${engine}' >&2; exit 127`]
-  return argv.map((part) => quoted(part === PROMPT_FILE ? `${folder}/prompt` : part)).join(' ')
+  const argv = callOf(script, '', folder)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${script.engine}' >&2; exit 127`]
+  return argv.map(quoted).join(' ')
 }
 
-function supervised(command: string, hooks: Hooks, artifacts: readonly string[], folder: string): string[] {
+type Around = { hooks: Hooks; artifacts: readonly string[]; aside: readonly string[] }
+
+function supervised(command: string, { hooks, artifacts, aside }: Around, folder: string): string[] {
   const run = (name: HookName): string => {
     const { timeoutMs } = hooks[name] as Hook
     return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
@@ -75,12 +92,16 @@ function supervised(command: string, hooks: Hooks, artifacts: readonly string[],
   return [
     ...supervisor(`${folder}/hooks`),
     ...(artifacts.length === 0 ? [] : [...CHANGES, ...PACK]),
+    ...aside,
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
     ...(artifacts.length === 0 ? [] : ['  if [ -e /workspace/.git ]; then base=$(base_of); fi']),
+    // A hook may have brought it just now.
+    ...(aside.length === 0 ? [] : [`  set_aside || { echo '${NOT_ASIDE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; }`]),
     `  ${command} </dev/null &`,
     // The signal may have come before there was anybody to forward it to.
     '  child=$! target=$!; forward; await',
+    ...(aside.length === 0 ? [] : ['  put_back']),
     '  engine=$code JOB_EXIT_CODE=$code; ended="$ended engine=$code"',
     'fi',
     ...when('post', '[ "$engine" = 0 ] && [ -z "$stopped" ]'),
@@ -96,6 +117,8 @@ function supervised(command: string, hooks: Hooks, artifacts: readonly string[],
   ]
 }
 
+const NOT_ASIDE = 'agent-executor: what the workspace configures could not be set aside; nothing was run'
+
 const ROOT = 0
 
 export type Input = {
@@ -104,6 +127,8 @@ export type Input = {
   hooks: Hooks
   /** Read by the shell before anything runs; null where there is nothing to read. */
   env: string | null
+  /** Of an engine with a way out, and what brings it there; null for another. */
+  engine: (EngineFiles & { forwarder: string }) | null
 }
 
 /**
@@ -121,8 +146,12 @@ const WRITABLE: readonly TarEntry[] = [
 export const poolTar = (): Buffer => tarOf(WRITABLE)
 
 /** `first`: nothing was put there before. Later, `once` has to stay as it is. */
-export function inputTar({ prompt, files, hooks, env }: Input, first: boolean): Buffer {
+export function inputTar({ prompt, files, hooks, env, engine }: Input, first: boolean): Buffer {
   const scripts = Object.entries(hooks).map(([name, { script }]) => ({ path: `hooks/${name}`, script }))
+  if (engine !== null) {
+    scripts.push({ path: 'engine', script: engine.script }, { path: 'forwarder.mjs', script: engine.forwarder })
+    scripts.push(...engine.home.map(({ path, content }) => ({ path: `home/${path}`, script: content })))
+  }
   const folders = new Set([
     ...files.flatMap(({ path }) => foldersOf(`files/${path}`)),
     ...scripts.flatMap(({ path }) => foldersOf(path)),

@@ -5,6 +5,7 @@ import { STREAM_BYTES_MAX } from '@agent-executor/protocol'
 import { createDemultiplexer, type StreamName } from '../../docker/demultiplexer.ts'
 import { createRedactor } from '../../logs/redact.ts'
 import { createCapture } from './capture.ts'
+import type { EngineReader } from './engine-reader.ts'
 
 export type Output = ReturnType<typeof readOutput>
 
@@ -12,17 +13,24 @@ export type OutputOptions = {
   secrets: readonly string[]
   /** Gets all bytes, the secrets among them. */
   reading: { write: (stream: StreamName, bytes: Buffer) => void } | null
+  /** Gets what goes to standard output, without the secrets. */
+  reader: EngineReader | null
 }
 
-export function readOutput(stream: Readable, { secrets, reading }: OutputOptions) {
+export function readOutput(stream: Readable, { secrets, reading, reader }: OutputOptions) {
   const captures = { stdout: createCapture(STREAM_BYTES_MAX), stderr: createCapture(STREAM_BYTES_MAX) }
   const redactors = { stdout: createRedactor(secrets), stderr: createRedactor(secrets) }
+  const keep = (name: StreamName, redacted: Buffer): void => {
+    captures[name].push(redacted)
+    if (name === 'stdout') reader?.push(redacted)
+  }
   const frames = createDemultiplexer((name, bytes) => {
     reading?.write(name, bytes)
-    captures[name].push(redactors[name].push(bytes).redacted)
+    keep(name, redactors[name].push(bytes).redacted)
   })
   const flush = (): void => {
-    for (const name of ['stdout', 'stderr'] as const) captures[name].push(redactors[name].end().redacted)
+    for (const name of ['stdout', 'stderr'] as const) keep(name, redactors[name].end().redacted)
+    reader?.end()
   }
   let lastMs = performance.now()
   let state: 'open' | 'ended' | 'broken' = 'open'
@@ -46,6 +54,7 @@ export function readOutput(stream: Readable, { secrets, reading }: OutputOptions
   })
   return {
     ...captures,
+    reader,
     /** When something came last, by `performance.now()`. */
     lastMs: (): number => lastMs,
     state: () => state,

@@ -9,7 +9,7 @@ import type { createOptions } from '../../docker/create-options.ts'
 import { entryScript } from './input.ts'
 
 export function planOf(
-  payload: RunAgentPayload,
+  payload: RunAgentPayload & { endsAfterMs: number },
   made: ReturnType<typeof createOptions>,
   { image, imagePresent, env }: { image: string; imagePresent: boolean; env: readonly string[] },
 ): RunAgentPlan {

@@ -70,7 +70,7 @@ export function createPool(options: PoolOptions) {
     making.add(name)
     try {
       const options = made(name, configuration)
-      const loose = loosenings(options, maxima, 'pool')
+      const loose = loosenings(options, maxima, { for: 'pool' })
       if (loose.length > 0) throw new Error(`The sandbox would be loose: ${loose}.`)
       await docker.create(options)
       const stray = strayMounts((await docker.inspect(name))?.mounts ?? [])

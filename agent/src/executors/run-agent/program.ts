@@ -23,7 +23,10 @@ export const inputBytes = ({ prompt, files, hooks, env }: Input): number =>
     files.reduce((sum, file) => sum + contentOf(file).length, 0),
   )
 
-export function program(payload: RunAgentPayload, { prompt, files, hooks, env }: Input): Buffer {
+export function program(
+  payload: RunAgentPayload & { endsAfterMs: number },
+  { prompt, files, hooks, env }: Input,
+): Buffer {
   const scripts = Object.entries(hooks)
   const texts: [string, string][] = [
     [`${POOL_INPUT}/run`, engineScript(payload, POOL_INPUT)],

@@ -10,43 +10,49 @@
  */
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
+import { adapterOf } from '@agent-executor/engines'
 import {
   ARTIFACT_PATTERNS_DEFAULT,
   attemptId,
-  ENGINES,
+  ENGINE_DEFINITIONS,
   type FailureCode,
-  type JsonValue,
-  type Resources,
   type RunAgentPayload,
   type RunAgentReason,
-  type RunAgentResult,
 } from '@agent-executor/protocol'
 import type { CrashPoint } from '../../crash-points.ts'
-import { containerName, createOptions, INPUT } from '../../docker/create-options.ts'
+import { containerName, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
-import { loosenings, strayMounts } from '../../docker/policy.ts'
+import { strayMounts } from '../../docker/policy.ts'
 import { ArchiveBroken, type Collector } from '../../files/collect.ts'
 import type { Inputs } from '../../files/inputs.ts'
 import type { Left } from '../../files/spools.ts'
-import type { Reading, Resumption, Spool } from '../../logs/spools.ts'
+import { GatewayRefused, GatewayUnavailable } from '../../gateway/client.ts'
+import type { Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
 import { availability } from './availability.ts'
-import { createCapture } from './capture.ts'
-import { classify, type End, type Failed } from './classify.ts'
+import { classify, type Failed } from './classify.ts'
+import { dryRun } from './dry-run.ts'
+import { callOf, engineEnv, engineFiles, hasModel, hasWayOut } from './engine-call.ts'
+import { createEngineReader } from './engine-reader.ts'
 import { environment, environmentFile } from './environment.ts'
+import { createAttemptSession, type Gateway, sessionBody } from './gateway-session.ts'
 import { endedFrom } from './hooks.ts'
-import { entrypoint, type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './input.ts'
-import { type Output, readOutput } from './output.ts'
+import { type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './input.ts'
+import { createOutputs, LAST_BYTE_TO_EXIT_MS } from './outputs.ts'
 import { PACKED_FOLDER } from './pack.ts'
-import { planOf } from './plan.ts'
 import type { Pool } from './pool.ts'
-import { inputBytes, PROGRAM_INPUT_BYTES_MAX, program } from './program.ts'
+import { endsAfterMs, fitsPool, imageOf, prepare, resourcesOf, scripted, type Terms } from './prepare.ts'
+import { program } from './program.ts'
+import { engineResult, isEmpty, lastWordsOf, NOTHING_LEFT, resultOf } from './result.ts'
+import { sessionIdOf } from './session-id.ts'
 import { isOfPool, mayStartAnew, nextStep } from './step.ts'
+import { dueSignal, type Stopping, stoppingFrom, untilDueMs } from './stop.ts'
 
-export type RunAgentOptions = {
+export type RunAgentOptions = Terms & {
   docker: Docker
+  /** The way to language models and hosts; null where the agent has none. */
+  gateway?: Gateway | null
   /** Where the log of an attempt is kept until it is uploaded. */
   spools: { take: (attemptId: string) => Promise<Spool> }
   /** What commands have uploaded, and what attempts leave. */
@@ -54,13 +60,6 @@ export type RunAgentOptions = {
   artifacts: Collector
   /** Taken out of all output. */
   secrets: readonly string[]
-  agentId: string
-  /** Used where a command names none, and what else a command may name. */
-  image: string
-  images: readonly string[]
-  defaults: Resources
-  maxima: Resources
-  runtime: string
   /** Containers that are started already; null where there are none to be. */
   pool?: Pool | null
   /** 0: the agent takes no RUN_AGENT. */
@@ -73,64 +72,75 @@ export type RunAgentOptions = {
   patienceMs?: number
 }
 
-const PATIENCE_MS = 30_000
-const RETRY_MS = 500
+export const PATIENCE_MS = 30_000
+export const RETRY_MS = 500
 /** A wait is asked for anew, in case its connection is one that nobody hears on. */
 const WAIT_MS = 10_000
-/** From the end of the output to the end of the container, unless one of the two has been cut. */
-const LAST_BYTE_TO_EXIT_MS = 2000
-/** Where the cause does not say. */
-const GRACE_MS = 5000
-/** From the end of the grace, for the container to pack what it leaves. */
-const PACK_MS = 10_000
-const KILL_AGAIN_MS = 1000
-const OUTPUT_END_MS = 10_000
-const LOG_IDLE_MS = 30_000
-/** Between two readings of Docker's log of a container that runs. */
-const REREAD_MS = 1000
-/** For the log's end to reach the disk; after it the outcome waits no longer. */
-const SPOOL_END_MS = 5000
-const LOG_READS_MAX = 5
 /** A container of the pool that ends so often before its prompt begins is no accident. */
 const RESTARTS_MAX = 3
 const ARCHIVE_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
-  const { docker, agentId, warn, image, runtime, slots = 1 } = options
+  const { docker, agentId, warn, runtime, slots = 1, gateway = null } = options
   const strange = new Set<string>()
-  let hasImage: boolean | null = null
+  const engines = ENGINE_DEFINITIONS.filter(({ name }) => adapterOf(name) !== undefined)
+  const imageFor = (image: string | null): string => image ?? options.image
+  /** By image: null where Docker was not asked yet. */
+  let images: ReadonlyMap<string, boolean> = new Map()
   let hasRuntime: boolean | null = null
   const look = async (): Promise<void> => {
-    const before = [hasImage, hasRuntime]
-    hasImage = (await docker.imageId(image)) !== null
+    const names = [...new Set(engines.map(({ image }) => imageFor(image)))]
+    const there = new Map<string, boolean>()
+    for (const name of names) there.set(name, (await docker.imageId(name)) !== null)
+    const runtimeBefore = hasRuntime
     hasRuntime = await docker.hasRuntime(runtime)
-    if (hasRuntime === false && before[1] !== false)
+    if (hasRuntime === false && runtimeBefore !== false)
       warn({ runtime }, 'Docker does not have RUN_AGENT_RUNTIME, RUN_AGENT is not offered')
-    if (hasImage !== before[0] || hasRuntime !== before[1]) options.changed?.()
+    const isChanged = names.some((name) => images.get(name) !== there.get(name)) || runtimeBefore !== hasRuntime
+    images = there
+    if (isChanged) options.changed?.()
   }
   return {
     type: 'RUN_AGENT',
     afterCrash: 'adopt',
     // Under another runtime than the one that was asked for, nothing runs.
     ready: () => docker.up() && (runtime === '' || hasRuntime === true),
-    engines: () => {
-      const here = availability({
-        ...{ slots, image, hasImage, runtime, hasRuntime },
-        docker: { up: docker.up(), reason: docker.reason() },
+    engines: () =>
+      Object.fromEntries(
+        engines.map(({ name, image, providers }) => [
+          name,
+          availability({
+            ...{ slots, image: imageFor(image), hasImage: images.get(imageFor(image)) ?? null, runtime, hasRuntime },
+            docker: { up: docker.up(), reason: docker.reason() },
+            providers,
+            gateway,
+          }),
+        ]),
+      ),
+    async run(work, signal, container) {
+      if (work.payload.dryRun === true) {
+        const terms = { ...options, patienceMs: options.patienceMs ?? PATIENCE_MS }
+        const names = environmentOf(work).map(([name]) => name)
+        return (await dryRun(terms, work, names, signal)) ?? NOT_BEGUN
+      }
+      const id = attemptId(work.commandId, work.attempt)
+      const spool = await options.spools.take(id).catch((error: unknown) => {
+        warn({ attemptId: id, err: error }, 'there is no place for the log of this attempt')
+        return null
       })
-      return Object.fromEntries(ENGINES.map((engine) => [engine, here]))
+      return createAttempt(options, work, signal, container, spool).run()
     },
-    run: (work, signal, container) =>
-      work.payload.dryRun === true
-        ? dryRun(options, work, signal)
-        : createAttempt(options, work, signal, container).run(),
 
     async reconcile(stateOf: (attemptId: string) => AttemptState): Promise<void> {
       if (!docker.up()) return
       for (const { id, attemptId } of await docker.list(agentId)) {
         if (attemptId === null) continue
         const state = stateOf(attemptId)
-        if (state === 'acknowledged') await docker.remove(id)
+        if (state === 'acknowledged') {
+          // First: what is left of a session is found by its container.
+          if (gateway?.up()) await gateway.close(attemptId)
+          await docker.remove(id)
+        }
         // Of another journal under this agent's id, or older than the journal remembers: it may be somebody's only copy.
         if (state === 'unknown' && !strange.has(id)) {
           strange.add(id)
@@ -145,105 +155,75 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
 /** For an attempt that is stopped before anything ran; the cause of the stop decides what it means. */
 const NOT_BEGUN = failed({ code: 'CANCELLED', message: 'Stopped before anything ran.' })
 
-type Stopping = {
-  for: NonNullable<End['stoppedFor']>
-  /** When the grace is over, and when the container has to be. */
-  packAtMs: number
-  killAtMs: number
-  sent: 'SIGTERM' | 'SIGUSR2' | 'SIGKILL' | null
+/** Names and values, in the order in which they are set. */
+const environmentOf = (work: Work<RunAgentPayload>): [string, string][] => {
+  const call = callOf(work.payload, sessionIdOf(work.commandId))
+  return [...environment(work.payload, work), ...(call === null ? [] : engineEnv(work.payload, call))]
 }
 
-function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal, log: ContainerLog) {
-  const { docker, agentId, crashPoint } = options
-  const { payload } = work
-  const owner = { agentId, attemptId: attemptId(work.commandId, work.attempt) }
-  const image = payload.image ?? options.image
+function createAttempt(
+  options: RunAgentOptions,
+  work: Work<RunAgentPayload>,
+  signal: AbortSignal,
+  log: ContainerLog,
+  spool: Spool | null,
+) {
+  const { docker, agentId, crashPoint, gateway = null } = options
+  const { payload, commandId } = work
+  const owner = { agentId, attemptId: attemptId(commandId, work.attempt) }
+  const image = imageOf(options, payload)
   const secrets = [...options.secrets, ...Object.values(payload.secrets?.promptVars ?? {})]
   const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
 
+  const call = callOf(payload, sessionIdOf(commandId))
+  const files = call === null ? null : engineFiles(payload, call)
+  const session =
+    hasWayOut(payload) && gateway !== null
+      ? createAttemptSession(gateway, owner.attemptId, sessionBody(payload, { agentId, commandId }))
+      : null
   const input: Input = {
     prompt: payload.secrets?.prompt ?? payload.prompt,
     files: (payload.files ?? []).filter(({ upload }) => upload === undefined),
     hooks: payload.hooks ?? {},
-    env: environmentFile(environment(payload, work)),
+    env: environmentFile(environmentOf(work)),
+    engine: files === null ? null : { ...files, forwarder: gateway?.forwarder ?? '' },
   }
+  const parser = adapterOf(payload.engine)?.parser ?? null
+  const outputs = createOutputs({
+    ...{ docker, secrets, spool },
+    reader: () => (parser === null ? null : createEngineReader(parser())),
+  })
 
   let loggedId = log.id
   /** Docker was asked to start it, or to give it its program, maybe by an earlier life: if it has not, it still may. */
   let startAsked = log.id !== null
   /** In this life, it was started or seen to run: then its end is seen as well, unless Docker is away. */
   let watched = false
-  let outage = false
-  /** Of all that it wrote, attached before the start. */
-  let whole: Output | null = null
-  /** Attached later, to know when it wrote last; anew where Docker was away since. */
-  let pulse: Output | null = null
-  let pulseLost = false
-  /** When `whole` was seen to be over, and the container not. */
-  let overSinceMs: number | null = null
-  /** Null where the disk does not give one. */
-  let spool: Spool | null = null
-  /** Docker's log as it grows, where the output of the container was not read from its start. */
-  let relay: { output: Output; resumption: Resumption } | null = null
-  let rereadAtMs = 0
-  /** All that it wrote has gone through the spool. */
-  let isSpooled = false
   let stopping: Stopping | null = null
-  let logReads = 0
   /** Of one of the pool: when this life gave it its program, by the wall clock, and how often it had to start it anew. */
   let deliveredAtMs: number | null = null
   let restarts = 0
   let archiveReads = 0
+  /** By `performance.now()`: a call of a model was under way. */
+  let busyAtMs = Number.NEGATIVE_INFINITY
 
   const causeOfStop = (): StopCause | null => (signal.aborted ? (signal.reason as StopCause) : null)
   const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
 
   const run = async (): Promise<Ending> => {
-    spool = await options.spools.take(owner.attemptId).catch((error: unknown) => {
-      options.warn({ attemptId: owner.attemptId, err: error }, 'there is no place for the log of this attempt')
-      return null
-    })
     try {
       for (;;) {
         const ending = await step()
         if (ending === null) continue
-        await endSpool(ending)
+        // Of what never ran nothing comes.
+        if (!startAsked && !watched) outputs.nothingWritten()
+        await outputs.endSpool({ goesOn: isLeaving() && ending === NOT_BEGUN })
         return ending
       }
     } finally {
-      whole?.stop()
-      pulse?.stop()
-      relay?.output.stop()
+      outputs.stop()
+      session?.leave()
       await options.inputs.remove(owner.attemptId)
-    }
-  }
-
-  /** Before the outcome is stored, so that what has one has the end of its log too. A container that goes on has none. */
-  const endSpool = async (ending: Ending): Promise<void> => {
-    if (spool === null) return
-    const goesOn = isLeaving() && ending === NOT_BEGUN
-    const nothingRan = !startAsked && !watched
-    const ended = goesOn ? spool.close() : spool.end(isSpooled || nothingRan)
-    await Promise.race([ended, sleep(SPOOL_END_MS, undefined, { ref: false })])
-  }
-
-  const reading = (newest: Reading | null) => ({ secrets, reading: newest })
-
-  /** What an earlier life has not spooled, and what comes now: from Docker's log, again where it was cut off. */
-  const keepSpooling = async (id: string): Promise<void> => {
-    // A stream that is over without an outage has been read to its end.
-    if (spool === null || whole?.state() === 'open' || (whole?.state() === 'ended' && !outage)) return
-    if (relay?.resumption.isLost()) relay.output.stop()
-    const isGood = relay?.output.state() === 'open' && !relay.resumption.isLost()
-    if (isGood || performance.now() < rereadAtMs) return
-    rereadAtMs = performance.now() + REREAD_MS
-    const resumption = spool.resume(secrets)
-    try {
-      relay = { resumption, output: readOutput(await docker.logs(id), reading(resumption)) }
-    } catch (error) {
-      // A logging driver that cannot be read from.
-      if (!(error instanceof DockerRefused)) throw error
-      rereadAtMs = Number.POSITIVE_INFINITY
     }
   }
 
@@ -263,23 +243,25 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
         case 'collect':
           return await collect(seen as Seen)
         case 'gone':
-          return gone()
+          return await gone()
         case 'stranger':
           return failed({ code: 'CONTAINER_START_FAILED', message: 'The name of the container is taken by another.' })
       }
     } catch (error) {
-      if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
-      // Not started before it is logged: here alone silence may end the attempt.
-      if (isLeaving() || (loggedId === null && signal.aborted)) return NOT_BEGUN
-      if (loggedId === null && performance.now() > giveUpAtMs)
-        return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
-      if (error instanceof DockerUnavailable && loggedId !== null) {
-        outage = true
-        pulseLost = true
-      }
-      await pause()
-      return null
+      return await afterSilence(error)
     }
+  }
+
+  /** Not started before it is logged: here alone silence may end the attempt. */
+  const afterSilence = async (error: unknown): Promise<Ending | null> => {
+    const ofGateway = error instanceof GatewayUnavailable || error instanceof GatewayRefused
+    if (!(ofGateway || error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
+    if (isLeaving() || (loggedId === null && signal.aborted)) return NOT_BEGUN
+    if (loggedId === null && (performance.now() > giveUpAtMs || error instanceof GatewayRefused))
+      return failed({ code: ofGateway ? 'GATEWAY_ERROR' : 'DOCKER_UNAVAILABLE', message: error.message })
+    if (error instanceof DockerUnavailable && loggedId !== null) outputs.missed()
+    await pause()
+    return null
   }
 
   const pause = async (): Promise<void> => {
@@ -291,7 +273,9 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       crashPoint('container.taken')
       return null
     }
-    const prepared = prepare(options, work)
+    if (hasWayOut(payload) && session === null)
+      return failed({ code: 'GATEWAY_ERROR', message: 'This agent has no gateway: it was given no key of a provider.' })
+    const prepared = prepare(options, work, session === null ? null : await session.open())
     if ('code' in prepared) return failed(prepared)
     const files = await fetched()
     if (!('files' in files)) return files.failed === null ? null : failed(files.failed)
@@ -329,7 +313,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   const start = async (seen: Seen): Promise<Ending | null> => {
-    const stray = strayMounts(seen.mounts)
+    const stray = strayMounts(seen.mounts, session !== null)
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
     // As a rule they were fetched before it was made.
@@ -343,13 +327,14 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       if (error instanceof DockerRefused) return notStarted(seen, error.message, startAsked)
       throw error
     }
+    // Of one that an earlier life has made, the socket may be gone.
+    await session?.open()
     if (loggedId === null && !logged(seen.id)) {
       await pause()
       return null
     }
     loggedId = seen.id
-    whole?.stop()
-    whole = readOutput(await docker.attach(seen.id), reading(spool?.begin(secrets) ?? null))
+    outputs.begin(await docker.attach(seen.id))
     // Asked for to end while all that was done.
     if (signal.aborted) return null
     const askedBefore = startAsked
@@ -374,7 +359,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
   }
 
   /** Nobody in this life has a connection to it that was whole until now. */
-  const needsProgram = (seen: Seen): boolean => isOfPool(seen) && (pulseLost || (pulse ?? whole) === null)
+  const needsProgram = (seen: Seen): boolean => isOfPool(seen) && !outputs.isJoined()
 
   /** To one that has it already, also the whole of it or a part, it does nothing: see `program.ts`. */
   const deliver = async (seen: Seen): Promise<Ending | null> => {
@@ -392,14 +377,14 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     const isFirst = !startAsked
     // Also where no answer comes: it may have got it.
     startAsked = true
-    pulse?.stop()
-    const { output, sent } = await docker.deliver(seen.id, program(payload, input))
+    outputs.leavePulse()
+    const { output, sent } = await docker.deliver(seen.id, program(scripted(options, work), input))
     watched = true
-    pulseLost = false
     if (isFirst) {
-      whole = readOutput(output, reading(spool?.begin(secrets) ?? null))
+      outputs.begin(output)
       deliveredAtMs = Date.now()
-    } else pulse = readOutput(output, reading(null))
+    } else outputs.join(output)
+    outputs.joined()
     await sent
     crashPoint('container.delivered')
     return null
@@ -410,18 +395,13 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
    * logged, and what is logged never changes; so it is this one that gets another start.
    */
   const startAnew = async (seen: Seen): Promise<Ending | null> => {
-    isSpooled = true
+    outputs.nothingWritten()
     if (signal.aborted) return NOT_BEGUN
     if (restarts++ >= RESTARTS_MAX)
       return failed({ code: 'CONTAINER_START_FAILED', message: 'The container ended before the prompt began.' })
-    whole?.stop()
-    pulse?.stop()
-    pulse = null
     stopping = null
-    overSinceMs = null
-    isSpooled = false
-    const { output } = await docker.deliver(seen.id, program(payload, input))
-    whole = readOutput(output, reading(spool?.begin(secrets) ?? null))
+    const { output } = await docker.deliver(seen.id, program(scripted(options, work), input))
+    outputs.beginAnew(output)
     deliveredAtMs = Date.now()
     try {
       await docker.start(seen.id)
@@ -429,7 +409,7 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
       if (error instanceof DockerRefused) return failed({ code: 'CONTAINER_START_FAILED', message: error.message })
       throw error
     }
-    outage = false
+    outputs.hasMissedNothing()
     watched = true
     return null
   }
@@ -466,93 +446,97 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     watched = true
     loggedId ??= seen.id
     if (isLeaving()) return NOT_BEGUN
-    await keepSpooling(seen.id)
-    if (payload.idleTimeoutMs !== undefined && (pulseLost || (pulse ?? whole) === null)) {
-      pulse?.stop()
-      pulse = readOutput(await docker.attach(seen.id), reading(null))
-      pulseLost = false
-    }
+    session?.keepOpen()
+    await outputs.keepSpooling(seen.id)
+    if (payload.idleTimeoutMs !== undefined && !outputs.isJoined()) outputs.join(await docker.attach(seen.id))
     await stopIfDue(seen.id)
-    // The end of the output is the first sign of an end, and of a Docker that is gone.
-    const over = [whole, pulse, relay?.output ?? null].flatMap((output) =>
-      output?.state() === 'open' ? [output.over] : [],
-    )
-    await Promise.race([docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null), ...over])
-    looksCut()
+    const ended = docker.wait(seen.id, Math.max(1, waitMs()), stopping === null ? signal : null)
+    await Promise.race([ended, ...outputs.over()])
+    outputs.look()
     return null
   }
 
-  /** An output that is over long before its container may be one that Docker has cut: then its log knows more. */
-  const looksCut = (): void => {
-    if (whole === null || whole.state() === 'open') return
-    overSinceMs ??= performance.now()
-    if (outage || performance.now() - overSinceMs <= LAST_BYTE_TO_EXIT_MS) return
-    outage = true
-    pulseLost = true
+  const idleLeftMs = (): number => {
+    const lastMs = outputs.lastMs()
+    if (payload.idleTimeoutMs === undefined || lastMs === null) return Number.POSITIVE_INFINITY
+    return Math.max(lastMs, busyAtMs) + payload.idleTimeoutMs - performance.now()
   }
 
-  const idleLeftMs = (): number => {
-    const output = pulse ?? whole
-    if (payload.idleTimeoutMs === undefined || output === null) return Number.POSITIVE_INFINITY
-    return output.lastMs() + payload.idleTimeoutMs - performance.now()
+  /** A model that thinks for long is no silence: its gateway hears it. */
+  const isIdle = async (): Promise<boolean> => {
+    if (idleLeftMs() > 0) return false
+    if (session === null || !(await session.isBusy())) return true
+    busyAtMs = performance.now()
+    return false
   }
 
   const waitMs = (): number => {
-    const mostMs = overSinceMs === null ? WAIT_MS : LAST_BYTE_TO_EXIT_MS + 100
-    if (stopping === null) return Math.min(mostMs, Math.ceil(idleLeftMs()))
-    if (stopping.sent === 'SIGKILL') return KILL_AGAIN_MS
-    const nextMs = stopping.sent === 'SIGUSR2' ? stopping.killAtMs : stopping.packAtMs
-    return Math.ceil(nextMs - performance.now())
+    const mostMs = outputs.isOver() ? LAST_BYTE_TO_EXIT_MS + 100 : WAIT_MS
+    return stopping === null ? Math.min(mostMs, Math.ceil(idleLeftMs())) : untilDueMs(stopping, performance.now())
   }
 
   const stopIfDue = async (id: string): Promise<void> => {
-    const nowMs = performance.now()
     const cause = causeOfStop()
-    if (stopping === null && cause !== null) stopping = stoppingFrom(nowMs, cause.type, graceMsOf(cause))
-    if (stopping === null && idleLeftMs() <= 0) stopping = stoppingFrom(nowMs, 'idle', GRACE_MS)
-    if (stopping === null) return
-    const due = nowMs >= stopping.killAtMs ? 'SIGKILL' : nowMs >= stopping.packAtMs ? 'SIGUSR2' : 'SIGTERM'
-    if (stopping.sent === due && due !== 'SIGKILL') return
-    if (await docker.kill(id, due)) stopping.sent = due
+    if (stopping === null && cause !== null) stopping = stoppingFrom(performance.now(), cause)
+    if (stopping === null && (await isIdle())) stopping = stoppingFrom(performance.now(), { type: 'idle' })
+    const due = stopping === null ? null : dueSignal(stopping, performance.now())
+    if (stopping !== null && due !== null && (await docker.kill(id, due))) stopping.sent = due
   }
 
   const collect = async (seen: Seen): Promise<Ending | null> => {
     const begunAtMs = isOfPool(seen) ? await begunAt(seen) : null
     if (isOfPool(seen) && mayStartAnew(seen, begunAtMs !== null)) return await startAnew(seen)
-    if (seen.status === 'created') return gone('How the container ended is lost; it may have run.')
+    if (seen.status === 'created') return await gone('How the container ended is lost; it may have run.')
     crashPoint('container.exited')
     loggedId ??= seen.id
-    const read = await outputOf(seen.id)
-    const stderr = read.output?.stderr ?? nothing
-    const lastWords = stderr.text().text
+    // Before the session ends: Docker reads nothing of a container whose mounts are gone.
+    const left = await leftIn(seen.id)
+    const used = (await session?.end()) ?? null
+    const read = await outputs.read(seen.id)
+    const lastWords = lastWordsOf(read)
     const hasHooks = payload.hooks !== undefined
-    const { reason, failure } = classify({
-      ...{ exitCode: seen.exitCode, oomKilled: seen.oomKilled, unwatched: outage || !watched },
+    const { exitCode, oomKilled } = seen
+    const ofHooks = hasHooks ? endedFrom(lastWords) : null
+    const reader = read.output?.reader ?? null
+    const outcome = reader?.outcome(ofHooks?.engine ?? exitCode) ?? null
+    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
+    const unwatched = outputs.hasMissed() || !watched
+    const wasLate = (tookMs ?? 0) >= endsAfterMs(options, work)
+    const verdict = classify({
+      ...{ exitCode, oomKilled, unwatched, wasLate },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
       ...{ lastWords, hasHooks },
+      engine: hasModel(payload.engine) ? { outcome, gateway: used } : null,
     })
-    const { exitCode, oomKilled } = seen
-    const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
-    const result = resultOf({ exitCode, oomKilled, tookMs, reason }, read, await leftIn(seen.id))
-    if (hasHooks) result.hooks = endedFrom(lastWords)?.hooks ?? null
-    return failure === null ? { ok: true, result } : withResult(failure, result)
+    const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
+    const result = resultOf({ payload, image }, end, read, left)
+    if (hasHooks) result.hooks = ofHooks?.hooks ?? null
+    if (hasModel(payload.engine)) Object.assign(result, engineResult(outcome, reader, used))
+    const failure =
+      verdict.failure === null && hasModel(payload.engine) && isEmpty(result) ? NO_CHANGES : verdict.failure
+    return failure === null ? { ok: true, result } : Object.assign(failed(failure), { result })
   }
 
   /** By the wall clock; null where the prompt of one of the pool has not begun. Before it, nothing writes to stdout. */
   const begunAt = async ({ id }: Seen): Promise<number | null> => {
-    if (deliveredAtMs !== null && whole !== null && whole.stdout.text().bytes > 0) return deliveredAtMs
+    if (deliveredAtMs !== null && (outputs.whole()?.stdout.text().bytes ?? 0) > 0) return deliveredAtMs
     const writtenAtMs = await docker.writtenAtMs(id, ONCE)
     return writtenAtMs === null ? null : (deliveredAtMs ?? writtenAtMs)
   }
 
-  const gone = (message = 'The container is gone, removed by somebody else; it may have run.'): Ending => {
-    const failure = { code: 'INTERRUPTED', message } as const
+  const gone = async (
+    message = 'The container is gone, removed by somebody else; it may have run.',
+  ): Promise<Ending> => {
+    const used = (await session?.end()) ?? null
+    const whole = outputs.whole()
     const result = resultOf(
-      { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' },
+      { payload, image },
+      { exitCode: null, oomKilled: false, tookMs: null, reason: 'unknown' satisfies RunAgentReason },
       { output: whole, from: whole === null ? 'none' : 'stream' },
       options.artifacts.collected(owner.attemptId) ?? { ...NOTHING_LEFT, missing: 'unreadable' },
     )
-    return withResult(failure, result)
+    if (hasModel(payload.engine)) Object.assign(result, engineResult(null, whole?.reader ?? null, used))
+    return Object.assign(failed({ code: 'INTERRUPTED', message }), { result })
   }
 
   /** What it has packed; read once, whoever began. */
@@ -572,153 +556,11 @@ function createAttempt(options: RunAgentOptions, work: Work<RunAgentPayload>, si
     }
   }
 
-  type Read = { output: Output | null; from: RunAgentResult['outputFrom'] }
-
-  const outputOf = async (id: string): Promise<Read> => {
-    if (whole !== null && !outage) {
-      await Promise.race([whole.over, sleep(OUTPUT_END_MS, undefined, { ref: false })])
-      isSpooled = whole.state() === 'ended'
-      if (isSpooled) return { output: whole, from: 'stream' }
-    }
-    if (logReads++ >= LOG_READS_MAX) return { output: null, from: 'none' }
-    relay?.output.stop()
-    const first = await readLog(id)
-    if (first === null) return { output: null, from: 'none' }
-    // What is gone for good is marked, and what is left spooled after it.
-    const resumption = first.resumption?.isLost() ? (await readLog(id))?.resumption : first.resumption
-    isSpooled = resumption?.hasCaughtUp() ?? false
-    return { output: first.output, from: 'log' }
-  }
-
-  /** All of it, into the result and the spool. Null where the logging driver cannot be read from. */
-  const readLog = async (id: string): Promise<{ output: Output; resumption: Resumption | null } | null> => {
-    const resumption = spool?.resume(secrets) ?? null
-    let output: Output
-    try {
-      output = readOutput(await docker.logs(id), reading(resumption))
-    } catch (error) {
-      if (error instanceof DockerRefused) return null
-      throw error
-    }
-    while (output.state() === 'open') {
-      await Promise.race([output.over, sleep(LOG_IDLE_MS, undefined, { ref: false })])
-      if (performance.now() - output.lastMs() > LOG_IDLE_MS) output.stop()
-    }
-    if (output.state() === 'broken') throw new DockerUnavailable('logs: broken off')
-    return { output, resumption }
-  }
-
-  const resultOf = (
-    end: { exitCode: number | null; oomKilled: boolean; tookMs: number | null; reason: RunAgentReason },
-    { output, from }: Read,
-    { artifacts, skipped, missing, changes }: Left,
-  ): RunAgentResult => ({
-    engine: payload.engine,
-    image,
-    exitCode: end.exitCode,
-    reason: end.reason,
-    oomKilled: end.oomKilled,
-    stdout: (output?.stdout ?? nothing).text(),
-    stderr: (output?.stderr ?? nothing).text(),
-    outputFrom: from,
-    tookMs: end.tookMs,
-    artifacts: artifacts.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
-    ...(skipped.count === 0 ? {} : { artifactsSkipped: skipped }),
-    ...(changes == null ? {} : { changes }),
-    ...(missing === null ? {} : { artifactsMissing: missing }),
-    ...(payload.hooks === undefined ? {} : { hooks: null }),
-  })
-
   return { run }
 }
 
-/** Whether it asks for what the containers of the pool were made with, and brings no more than they can be given. */
-const fitsPool = (options: RunAgentOptions, payload: RunAgentPayload, input: Input): boolean =>
-  (payload.image ?? options.image) === options.image &&
-  (payload.files ?? []).every(({ upload }) => upload === undefined) &&
-  isDeepStrictEqual(resourcesOf(options, payload), options.defaults) &&
-  inputBytes(input) <= PROGRAM_INPUT_BYTES_MAX
+const NO_CHANGES: Failed = { code: 'NO_CHANGES', message: 'The engine has left neither an answer nor a file.' }
 
 /** Null where the clock was set back between. */
 const between = (fromMs: number, untilMs: number | null): number | null =>
   untilMs === null || untilMs < fromMs ? null : Math.round(untilMs - fromMs)
-
-/** What a container would be made with, or why it is not. */
-function prepare(
-  options: RunAgentOptions,
-  { commandId, attempt, payload }: Work<RunAgentPayload>,
-): { made: ReturnType<typeof createOptions>; image: string } | Failed {
-  const image = payload.image ?? options.image
-  const refusal = refusalOf(options, payload, image)
-  if (refusal !== null) return refusal
-  const made = createOptions({
-    agentId: options.agentId,
-    attemptId: attemptId(commandId, attempt),
-    ...{ image, runtime: options.runtime, entrypoint: entrypoint(payload) },
-    resources: resourcesOf(options, payload),
-  })
-  const loose = loosenings(made, options.maxima)
-  if (loose.length > 0) return { code: 'INTERNAL_ERROR', message: `The sandbox would be loose: ${loose}.` }
-  return { made, image }
-}
-
-/** Nothing is made and nothing logged, so that a later life answers the same again. */
-async function dryRun(options: RunAgentOptions, work: Work<RunAgentPayload>, signal: AbortSignal): Promise<Ending> {
-  const prepared = prepare(options, work)
-  if ('code' in prepared) return failed(prepared)
-  const { made, image } = prepared
-  const giveUpAtMs = performance.now() + (options.patienceMs ?? PATIENCE_MS)
-  for (;;) {
-    if (signal.aborted) return NOT_BEGUN
-    try {
-      const imagePresent = (await options.docker.imageId(image)) !== null
-      const env = environment(work.payload, work).map(([name]) => name)
-      return { ok: true, result: planOf(work.payload, made, { image, imagePresent, env }) as unknown as JsonValue }
-    } catch (error) {
-      if (!(error instanceof DockerUnavailable || error instanceof DockerRefused)) throw error
-      if (performance.now() > giveUpAtMs) return failed({ code: 'DOCKER_UNAVAILABLE', message: error.message })
-      await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
-    }
-  }
-}
-
-const nothing = createCapture(2)
-const NOTHING_LEFT: Left = { artifacts: [], skipped: { count: 0, files: [] }, missing: null }
-
-const withResult = (failure: Failed, result: RunAgentResult): Ending => Object.assign(failed(failure), { result })
-
-/** Without a grace there is no time to pack either. */
-const stoppingFrom = (nowMs: number, cause: Stopping['for'], graceMs: number): Stopping => {
-  const packAtMs = nowMs + graceMs
-  const isAtOnce = cause === 'fence' || cause === 'drop'
-  return { for: cause, packAtMs, killAtMs: isAtOnce ? nowMs : packAtMs + PACK_MS, sent: null }
-}
-
-/** Whoever else may begin when the lease is over does not wait for a grace. */
-const graceMsOf = (cause: StopCause): number => {
-  if (cause.type === 'fence' || cause.type === 'drop') return 0
-  return cause.type === 'cancel' ? (cause.graceMs ?? GRACE_MS) : GRACE_MS
-}
-
-const resourcesOf = ({ defaults }: RunAgentOptions, { resources = {} }: RunAgentPayload): Resources => ({
-  memoryBytes: resources.memoryBytes ?? defaults.memoryBytes,
-  cpus: resources.cpus ?? defaults.cpus,
-  pidsMax: resources.pidsMax ?? defaults.pidsMax,
-  workspaceBytes: resources.workspaceBytes ?? defaults.workspaceBytes,
-})
-
-/** What this agent does not give, or null. */
-function refusalOf(
-  options: RunAgentOptions,
-  payload: RunAgentPayload,
-  image: string,
-): { code: FailureCode; message: string } | null {
-  if (image !== options.image && !options.images.includes(image))
-    return { code: 'IMAGE_REFUSED', message: `This agent does not allow the image ${image}.` }
-  const asked = resourcesOf(options, payload)
-  const names = Object.keys(asked) as (keyof Resources)[]
-  const beyond = names.filter((name) => asked[name] > options.maxima[name])
-  if (beyond.length === 0) return null
-  const most = beyond.map((name) => `${name} ${options.maxima[name]}`).join(', ')
-  return { code: 'RESOURCES_REFUSED', message: `This agent gives at most ${most}.` }
-}

@@ -64,7 +64,16 @@ t.test('one of the pool is started anew only where it has certainly not begun', 
 })
 
 const end = (change: Partial<End>): End => ({
-  ...{ exitCode: 0, oomKilled: false, stoppedFor: null, unwatched: false, lastWords: '', hasHooks: false },
+  ...{
+    exitCode: 0,
+    oomKilled: false,
+    stoppedFor: null,
+    unwatched: false,
+    wasLate: false,
+    lastWords: '',
+    hasHooks: false,
+  },
+  engine: null,
   ...change,
 })
 
@@ -82,6 +91,10 @@ t.test('what an end means', async (t) => {
     [{ exitCode: 255, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
     [{ exitCode: 137, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
     [{ exitCode: 143, unwatched: true }, 'hostStopped', 'HOST_STOPPED'],
+    [{ exitCode: 137, unwatched: true, wasLate: true }, 'timeout', 'TIMED_OUT'],
+    [{ exitCode: 143, unwatched: false, wasLate: true }, 'signal', 'EXIT_SIGNAL'],
+    [{ exitCode: 1, unwatched: true, wasLate: true }, 'exited', 'EXIT_NONZERO'],
+    [{ exitCode: 0, unwatched: true, wasLate: true }, 'exited', null],
     [{ exitCode: 1, unwatched: true }, 'exited', 'EXIT_NONZERO'],
     [{ exitCode: 139 }, 'signal', 'EXIT_SIGNAL'],
     [{ exitCode: 137 }, 'signal', 'EXIT_SIGNAL'],

@@ -72,10 +72,18 @@ t.test('a variable is there by its name, a secret in the place of its mask, too 
 })
 
 t.test('the script of a command without hooks and artifacts is the engine itself', async (t) => {
-  const alone = { ...payload, artifacts: [] }
+  const alone = { ...payload, artifacts: [], endsAfterMs: 90_000 }
   t.match(entryScript(alone), /\nexec '\/bin\/sh' '\/input\/prompt'$/)
   t.notMatch(entryScript(alone), 'trap')
-  t.match(entryScript(payload), 'trap')
+  t.match(entryScript({ ...payload, endsAfterMs: 90_000 }), 'trap')
+})
+
+t.test('a script ends its container after its time, under the init of one and nowhere else', async (t) => {
+  for (const artifacts of [[], ['/output/**']])
+    t.match(
+      entryScript({ ...payload, artifacts, endsAfterMs: 90_400 }),
+      /^if \[ "\$PPID" = 1 \]; then \{ sleep 91 && kill .*\} <\/dev\/null >\/dev\/null 2>&1 & fi$/m,
+    )
 })
 
 t.test('the last words are read only where they are whole', async (t) => {
@@ -104,7 +112,16 @@ t.test('whatever a prompt says last, exit code 0 alone is success and only hooks
       fc.boolean(),
       fc.constantFrom('', 'agent-executor: ended pre=0 engine=0 post=1', 'agent-executor: ended engine=123', 'noise'),
       (exitCode, hasHooks, lastWords) => {
-        const end = { exitCode, oomKilled: false, stoppedFor: null, unwatched: false, lastWords, hasHooks }
+        const end = {
+          exitCode,
+          oomKilled: false,
+          stoppedFor: null,
+          unwatched: false,
+          wasLate: false,
+          lastWords,
+          hasHooks,
+          engine: null,
+        }
         const { failure } = classify(end)
         if ((failure === null) !== (exitCode === 0)) return false
         const isHook = failure?.code === 'HOOK_FAILED'

@@ -17,7 +17,7 @@ const SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'sh']].map((argv) => 
 }))
 
 type Change = Partial<Parameters<typeof program>[1]>
-const input = (change: Change) => ({ prompt: 'true', files: [], hooks: {}, env: null, ...change })
+const input = (change: Change) => ({ prompt: 'true', files: [], hooks: {}, env: null, engine: null, ...change })
 const payload = (change: Change): RunAgentPayload => ({
   engine: 'shell',
   prompt: '',
@@ -68,7 +68,7 @@ for (const shell of SHELLS) {
     t.teardown(at.remove)
     const runs = (change: Change) => {
       at.reset()
-      return at.run(at.inside(program(payload(change), input(change))))
+      return at.run(at.inside(program({ ...payload(change), endsAfterMs: 60_000 }, input(change))))
     }
 
     t.test('runs the prompt with what belongs to it, and its standard input is empty', async (t) => {
@@ -129,7 +129,7 @@ for (const shell of SHELLS) {
         files: [{ path: "d/it's }", content: '}\n}\n)\n"\'`' }],
         hooks: { post: { script: 'echo hook', timeoutMs: 1000 } },
       }
-      const whole = at.inside(program(payload(change), input(change)))
+      const whole = at.inside(program({ ...payload(change), endsAfterMs: 60_000 }, input(change)))
       const exact = whole.toString('latin1').trimEnd().length
       // A run has one place in ten; all of them were tried.
       const first = Math.floor(10 * Math.random())
@@ -148,7 +148,7 @@ for (const shell of SHELLS) {
 
     t.test('two of them run one', async (t) => {
       const change: Change = { prompt: 'echo effect; cat' }
-      const whole = at.inside(program(payload(change), input(change)))
+      const whole = at.inside(program({ ...payload(change), endsAfterMs: 60_000 }, input(change)))
       at.reset()
       t.match(at.run(Buffer.concat([whole, whole])), { status: 0, stdout: 'effect\n', stderr: '' })
       t.match(at.run(whole), { status: 125, stdout: '', stderr: `${RAN_BEFORE}\n` }, 'nor does a later one')

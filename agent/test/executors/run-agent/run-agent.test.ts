@@ -199,6 +199,37 @@ t.test('an agent that stops leaves the container, and its next life adopts it', 
   t.equal((await agent.containers()).length, 1)
 })
 
+t.test(
+  'a container whose agent does not come back ends itself when its time is over, and its files are kept',
+  needsDocker,
+  async (t) => {
+    const agent = agentWithDocker(t, { deadlineMarginMs: 500 })
+    for (const [number, artifacts] of [['/output/**'], []].entries()) {
+      agent.log.id = null
+      const begin = () =>
+        agent.begin(
+          { prompt: 'echo kept >/output/kept; echo begun; sleep 600', artifacts },
+          { timeoutMs: 1500 },
+          number + 1,
+        )
+      const first = begin()
+      await until('it runs', async () => (await agent.containers()).some(({ State }) => State === 'running'))
+      first.stop({ type: 'stop' })
+      t.equal(await first.outcome, null)
+      await until('it has ended', async () => !(await agent.container(number + 1).inspect()).State.Running)
+      const outcome = await begin().outcome
+      t.match(outcome, {
+        error: { code: 'TIMED_OUT' },
+        result: { reason: 'timeout', exitCode: 137, stdout: { text: 'begun\n' } },
+      })
+      t.same(
+        resultOf(outcome).artifacts.map(({ name }) => name),
+        artifacts.length === 0 ? [] : ['output/kept'],
+      )
+    }
+  },
+)
+
 t.test('one that has ended meanwhile is collected, by any later life', needsDocker, async (t) => {
   const agent = agentWithDocker(t)
   t.match(await agent.begin({ prompt: 'echo effect; exit 7' }).outcome, { result: { exitCode: 7 } })

@@ -6,6 +6,7 @@ import {
   COMMAND_TYPES,
   CommandRecord,
   CommandSummary,
+  type EngineName,
   Id,
   Instant,
   Label,
@@ -19,7 +20,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Command, newestAttempt } from '../../lifecycle/command.ts'
 import { uploadsOf } from '../../lifecycle/files.ts'
 import { commandRecord, instant } from '../../lifecycle/record.ts'
-import { commandOf, type ProfileRun, submissionProblems } from '../../lifecycle/submission.ts'
+import { resumed } from '../../lifecycle/resume.ts'
+import { commandOf, type LookedUp, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
 import type { IdempotencyKey, ListQuery, Submitted } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
@@ -96,8 +98,20 @@ export function commandRoutes(app: App, context: Context): void {
 
   const commandFor = async (submission: Submission, now: number): Promise<Command> => {
     const named = profileNamed(submission)
-    const run: ProfileRun | null = named && (await profileRun(context, named, submission.timeoutMs))
-    return commandOf(submission, newId(), now, run, limits)
+    const run = named && (await profileRun(context, named, submission.timeoutMs))
+    const payload = run?.payload ?? submission.payload
+    const resume = await resumeOf(submission, (payload as { engine?: EngineName }).engine)
+    return commandOf(submission, newId(), now, { run, resume }, limits)
+  }
+
+  const resumeOf = async (submission: Submission, engine: EngineName | undefined): Promise<LookedUp['resume']> => {
+    const commandId = commandToResume(submission)
+    if (commandId === null || engine === undefined) return null
+    const found = await store.get(commandId)
+    const answer = resumed(engine, found?.command)
+    if (answer.ok) return answer.resume
+    const path = '/payload/resume'
+    throw new ApiError(answer.code, `${path} ${answer.message}`, { details: [{ path, message: answer.message }] })
   }
 
   const submit = async (submission: Submission, now: number, key: IdempotencyKey | null): Promise<Submitted> => {
@@ -118,7 +132,8 @@ export function commandRoutes(app: App, context: Context): void {
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
       const problems = submissionProblems(request.body, now, limits)
       // A replay is answered as the first time was, though its deadline may have passed since, or its profile be another.
-      const mayDiffer = problems.length > 0 || profileNamed(request.body) !== null
+      const isLookedUp = profileNamed(request.body) !== null || commandToResume(request.body) !== null
+      const mayDiffer = problems.length > 0 || isLookedUp
       const replay = mayDiffer && key !== null ? await store.replay(key) : undefined
       if (problems.length > 0 && replay === undefined)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
@@ -282,6 +297,9 @@ const profileNamed = ({ type, payload }: Submission): (RunAgentSubmission & { pr
   const { profile } = type === 'RUN_AGENT' ? (payload as RunAgentSubmission) : {}
   return profile === undefined ? null : { ...(payload as RunAgentSubmission), profile }
 }
+
+const commandToResume = ({ type, payload }: Submission): string | null =>
+  (type === 'RUN_AGENT' ? (payload as RunAgentSubmission).resume : undefined) ?? null
 
 /** Bare or as a quoted structured-field string; at most 255 visible ASCII characters. */
 const idempotencyKey = (header: string | string[] | undefined, body: unknown): IdempotencyKey | null => {

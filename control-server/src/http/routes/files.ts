@@ -24,7 +24,7 @@ import { ApiError } from '../errors.ts'
 import { createInFlight } from '../in-flight.ts'
 import { CommandIdParams, notFound } from './commands.ts'
 
-const AttemptParams = Type.Object({ attemptId: Type.String({ pattern: ATTEMPT_ID_PATTERN, maxLength: 111 }) })
+export const AttemptParams = Type.Object({ attemptId: Type.String({ pattern: ATTEMPT_ID_PATTERN, maxLength: 111 }) })
 const BlobParams = Type.Object({ ...AttemptParams.properties, sha256: Sha256 })
 const Sha256Params = Type.Object({ sha256: Sha256 })
 const ArtifactParams = Type.Object({ ...CommandIdParams.properties, '*': Type.String({ minLength: 1 }) })

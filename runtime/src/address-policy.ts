@@ -1,6 +1,6 @@
 /**
- * Which hosts and addresses a URL of a submitter may reach. Agents stand inside networks that the submitter cannot
- * enter, so this table, and the operator's opening of it, is what makes HTTP_GET_JSON safe to offer.
+ * Which hosts and addresses a URL of a submitter, or a sandbox, may reach. Agents stand inside networks that neither can
+ * enter, so this table, and the operator's opening of it, is what makes HTTP_GET_JSON and egress safe to offer.
  *
  * Pure: text in, reason out. Resolving names, and asking again for what they resolve to, is the caller's part.
  */

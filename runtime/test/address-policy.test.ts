@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type AddressPolicy, createAddressPolicy } from '../../src/executors/address-policy.ts'
+import { type AddressPolicy, createAddressPolicy } from '../src/address-policy.ts'
 
 const strict = createAddressPolicy({ allowPrivate: false, allow: [] })
 const lenient = createAddressPolicy({ allowPrivate: true, allow: [] })

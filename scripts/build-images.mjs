@@ -1,0 +1,25 @@
+// `npm run images -- [ENGINE…]`: the images of the engines, all or those named, under the names that the engines have.
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { ENGINE_DEFINITIONS } from '../protocol/dist/src/index.js'
+
+const folder = fileURLToPath(new URL('../engines/images', import.meta.url))
+const fileOf = (name) => `${folder}/${name}.Dockerfile`
+const built = ENGINE_DEFINITIONS.filter(({ name, image }) => image !== null && existsSync(fileOf(name)))
+
+const asked = process.argv.slice(2)
+const unknown = asked.filter((name) => !built.some((engine) => engine.name === name))
+if (unknown.length > 0) {
+  process.stderr.write(`No image for ${unknown.join(', ')}; there are ${built.map(({ name }) => name).join(', ')}\n`)
+  process.exit(64)
+}
+
+for (const { name, image } of built.filter((engine) => asked.length === 0 || asked.includes(engine.name))) {
+  const { status, error } = spawnSync('docker', ['build', '--file', fileOf(name), '--tag', image, folder], {
+    stdio: 'inherit',
+  })
+  if (error !== undefined) process.stderr.write(`docker: ${error.message}\n`)
+  if (status !== 0) process.exit(status ?? 1)
+  process.stdout.write(`${image}\n`)
+}
