@@ -180,18 +180,12 @@ t.test('keys in files change while it runs, and one that is no key changes nothi
   t.notMatch(gateway.output(), /sk-|two words/)
 })
 
-t.test('a setting that is wrong is told by its name, without what was in it', async (t) => {
+t.test('a setting that is wrong ends it at once, and nothing shows a key', async (t) => {
   const dir = folder(t)
   writeFileSync(join(dir, 'empty'), '')
   const rows: [Record<string, string>, RegExp][] = [
     [{ OPENAI_API_KEY: 'sk-1', OPENAI_API_KEY_FILE: '/f' }, /OPENAI_API_KEY and OPENAI_API_KEY_FILE exclude/],
-    [{ ANTHROPIC_API_KEY: 'sk-1', ANTHROPIC_AUTH_TOKEN: 'sk-2' }, /ANTHROPIC_API_KEY and ANTHROPIC_AUTH_TOKEN exclude/],
-    [{ GEMINI_API_KEY_FILE: `${dir}/none` }, /GEMINI_API_KEY_FILE: .*none cannot be read \(ENOENT\)/],
-    [{ GEMINI_API_KEY_FILE: `${dir}/empty` }, /GEMINI_API_KEY_FILE must be visible/],
-    [{ GEMINI_API_KEY: 'sk-1\nX: y' }, /GEMINI_API_KEY must be visible/],
-    [{ GATEWAY_MODEL_ALIASES: 'fast' }, /GATEWAY_MODEL_ALIASES/],
     [{ GATEWAY_MODEL_ALIASES: 'fast=a,fast=b' }, /fast is there twice/],
-    [{ OPENAI_BASE_URL: 'ftp://x' }, /OPENAI_BASE_URL/],
     [{ GATEWAY_SOCKET: join(dir, 'empty') }, /is there already, and no socket/],
   ]
   for (const [env, message] of rows) {
@@ -204,9 +198,6 @@ t.test('a setting that is wrong is told by its name, without what was in it', as
   t.match(await shown.ended, { code: 0 })
   t.match(shown.output(), /"OPENAI_API_KEY": "\*\*\*"/)
   t.notMatch(shown.output(), /sk-/)
-  const help = await startGateway(t, { flags: ['--help'] })
-  await help.ended
-  t.match(help.output(), /--anthropic-api-key-file <text>/)
 })
 
 t.test('two of them never have one ledger or one socket', async (t) => {
