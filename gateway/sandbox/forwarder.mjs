@@ -1,7 +1,7 @@
 /**
  * Runs in a sandbox: `node forwarder.mjs PORT SOCKET COMMAND [ARGUMENT…]` starts the command, and brings whatever connects
- * to the port on loopback to the gateway's socket, byte by byte. Ends as the command ends, with 128 and the number of a
- * signal as a shell would. Without a gateway it answers itself: an engine that finds nobody there may wait for ever.
+ * to the port on loopback to the gateway's socket, byte by byte. The command has its standard input; what it reads is not
+ * looked at. Ends as the command ends, with 128 and the number of a signal as a shell would. Without a gateway it answers itself: an engine that finds nobody there may wait for ever.
  */
 import { spawn } from 'node:child_process'
 import { connect, createServer } from 'node:net'
@@ -43,7 +43,7 @@ const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => 
 })
 
 server.listen(Number(port), '127.0.0.1', () => {
-  const child = spawn(command, rest, { stdio: ['ignore', 'inherit', 'inherit'] })
+  const child = spawn(command, rest, { stdio: 'inherit' })
   child.once('error', (error) => {
     process.stderr.write(`forwarder: ${error.message}\n`)
     process.exit(127)

@@ -7,7 +7,12 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createAddressPolicy } from '@agent-executor/runtime'
 import t from 'tap'
+import { createEgress } from '../src/egress.ts'
+import { createGateway } from '../src/gateway.ts'
+import { openLedger } from '../src/ledger.ts'
+import { createPrices } from '../src/prices.ts'
 
 const FORWARDER = fileURLToPath(new URL('../../sandbox/forwarder.mjs', import.meta.url))
 
@@ -57,6 +62,51 @@ t.test('what connects comes to the gateway and back, and the end is that of the 
   const { code, output } = await run(String(port), join(dir, 's'), ...asking(port, 7)).ended
   t.equal(code, 7)
   t.match(output, /^200 \/v1\/messages 300000 \.{99000,}/)
+})
+
+t.test('the command reads what the forwarder is given, to its last byte', async (t) => {
+  const waiting = run(String(await freePort()), '/s', '/bin/sh', '-c', 'echo begun; wc -c; read nothing || echo over')
+  await waiting.begun()
+  waiting.child.stdin.end('x'.repeat(3_000_000))
+  t.match(await waiting.ended, { code: 0, output: /^begun\n\s*3000000\nover\n$/ })
+  const closed = run(String(await freePort()), '/s', '/bin/sh', '-c', 'cat')
+  closed.child.stdin.end()
+  t.match(await closed.ended, { code: 0, output: '' })
+})
+
+t.test('a tunnel to another host goes through it, byte by byte, both ways to the end', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'forwarder-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const echo = createTcpServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, '127.0.0.1')
+  await once(echo, 'listening')
+  t.teardown(() => void echo.close())
+  const { port: far } = echo.address() as AddressInfo
+  const ledger = openLedger({ file: join(dir, 'ledger.db'), nowMs: 1 })
+  const policy = createAddressPolicy({ allowPrivate: true, allow: [] })
+  const gateway = createGateway({
+    ...{ ledger, prices: createPrices([]), providers: {}, nowMs: Date.now, log: () => {} },
+    egress: createEgress({ ledger, policy, bytesMax: 1e9, nowMs: Date.now }),
+  })
+  t.teardown(async () => {
+    await gateway.close()
+    ledger.close()
+  })
+  const session = { socketPath: join(dir, 's'), attemptId: 'c.1', scopes: [], limits: [], models: [] }
+  await gateway.open({ ...session, egress: [{ host: '127.0.0.1', port: far }] })
+  const port = await freePort()
+  const program = `
+    const socket = require('node:net').connect(${port}, '127.0.0.1')
+    socket.write('CONNECT 127.0.0.1:${far} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+    let text = ''
+    socket.once('data', (head) => {
+      console.log(String(head).split('\\r\\n')[0])
+      socket.on('data', (piece) => { text += piece })
+      socket.end('y'.repeat(2000000))
+    })
+    socket.once('close', () => console.log(text.length))`
+  const { code, output } = await run(String(port), join(dir, 's'), process.execPath, '-e', program).ended
+  t.equal(code, 0)
+  t.equal(output, 'HTTP/1.1 200 Connection Established\n2000000\n')
 })
 
 t.test('without a gateway it answers itself', async (t) => {
