@@ -25,8 +25,9 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
-const run = (...rest: string[]) => {
-  const child = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, FORWARDER, ...rest])
+const run = (...rest: string[]) => runWith([], ...rest)
+const runWith = (env: readonly string[], ...rest: string[]) => {
+  const child = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', ...env, process.execPath, FORWARDER, ...rest])
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text
@@ -114,6 +115,23 @@ t.test('without a gateway it answers itself', async (t) => {
   const { code, output } = await run(String(port), '/no/such/socket', ...asking(port)).ended
   t.equal(code, 0)
   t.match(output, /^503 .*"code":"gateway_unavailable"/)
+})
+
+t.test('a gateway that is started again is waited for, and the command does not hear of that', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'forwarder-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const port = await freePort()
+  const program = `console.log('patience', process.env.FORWARDER_PATIENCE_MS)
+    fetch('http://127.0.0.1:${port}/').then(async (answer) => console.log(answer.status, await answer.text()))`
+  const patience = ['FORWARDER_PATIENCE_MS=60000']
+  const running = runWith(patience, String(port), join(dir, 's'), process.execPath, '-e', program)
+  await running.begun()
+  const server = createServer((_request, response) => void response.end('back')).listen(join(dir, 's'))
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  t.same(await running.ended, { code: 0, output: 'patience undefined\n200 back\n' })
 })
 
 t.test('signals reach the command, and what cannot begin says so', async (t) => {

@@ -9,7 +9,7 @@ import {
 } from '@agent-executor/protocol'
 import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
-import { callOf, type EngineFiles, hasWayOut, quarantine } from './engine-call.ts'
+import { type Asked, callOf, type EngineFiles, hasWayOut, quarantine } from './engine-call.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
 import { CHANGES, NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
@@ -37,7 +37,7 @@ const FILES = [
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
-type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts' | 'egress'>
+type Script = Asked & Pick<RunAgentPayload, 'hooks' | 'artifacts'>
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
 export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
