@@ -28,6 +28,8 @@ const CALL_MICRO_USD = TOLD.input * INPUT_MICRO_USD + TOLD.output * OUTPUT_MICRO
 const BUDGET_MICRO_USD = 90_000
 const ANSWER = 'It is done.'
 const GO = '/tmp/go'
+/** Where a conversation is kept. */
+const SESSION = 'output/.agent-executor-session.tar'
 
 const SCENARIOS = {
   writes: { told: TOLD, says: ANSWER, writes: '/workspace/made.txt' },
@@ -83,9 +85,8 @@ t.test('engines with language models', needsAll, async (t) => {
         const result = resultOf(command)
         t.match(command, { status: 'COMPLETED', error: null }, `${engine} ${JSON.stringify(command.error)}`)
         t.match(result, { reason: 'exited', exitCode: 0, answer: ANSWER, sessionId: String, turns: 2 }, engine)
-        t.same(result.artifacts.map(({ name }) => name).sort(), ['workspace/.env', 'workspace/made.txt'], engine)
-        const made = await api.call('GET', `/commands/${commandId}/artifacts`)
-        t.equal(made.status, 200, engine)
+        const names = result.artifacts.map(({ name }) => name).filter((name) => name !== SESSION)
+        t.same(names.sort(), ['workspace/.env', 'workspace/made.txt'], `${engine}: what it made, what was put back`)
         t.equal(result.costMicroUsd, 2 * CALL_MICRO_USD, `${engine}: the prices that were set`)
         t.match(result.usage, { calls: 2, inputTokens: 40_000, outputTokens: 200, isEstimated: false }, engine)
         const { total } = await usageOf(world, commandId, 2)
@@ -99,6 +100,28 @@ t.test('engines with language models', needsAll, async (t) => {
     const { body } = await api.call('GET', '/usage?groupBy=engine')
     const groups = body.groups as { key: string; calls: number }[]
     t.same(groups.map(({ key, calls }) => `${key} ${calls}`).sort(), LLM_ENGINES.map((engine) => `${engine} 2`).sort())
+  })
+
+  await t.test('a conversation goes on in another container', async (t) => {
+    await Promise.all(
+      (['claude-code', 'codex'] as const).map(async (engine) => {
+        const first = await submitTo(world, engine, 'writes', { prompt: 'Remember the word quincunx.' })
+        const before = resultOf(await api.final(first, 120_000))
+        t.ok(
+          before.artifacts.some(({ name }) => name === SESSION),
+          engine,
+        )
+        const heard = heardOf(modelOf(engine, 'writes'))
+        const commandId = await submitTo(world, engine, 'writes', { prompt: 'Which word?', resume: first })
+        const command = await api.final(commandId, 120_000)
+        t.match(command, { status: 'COMPLETED' }, `${engine} ${JSON.stringify(command.error)}`)
+        t.equal(resultOf(command).sessionId, before.sessionId, engine)
+        const asked = JSON.stringify(
+          provider.heard.filter(({ body }) => body.model === modelOf(engine, 'writes')).slice(heard),
+        )
+        t.match(asked, /quincunx.*Which word\?/s, `${engine}: the model is told all of it`)
+      }),
+    )
   })
 
   await t.test('each ends with the call that its budget refuses, not a micro-dollar beyond it', async (t) => {

@@ -22,6 +22,9 @@ export type Asked = Pick<
 /** Whether it has a language model, whose calls are counted. */
 export const hasModel = (engine: string): boolean => (engineNamed(engine)?.providers.length ?? 0) > 0
 
+/** Below the home folder; none where a conversation cannot go on. */
+export const sessionFilesOf = (engine: string): readonly string[] => adapterOf(engine)?.sessionFiles ?? []
+
 /** Whether it gets the socket of a gateway. */
 export const hasWayOut = ({ engine, egress = [] }: Pick<Asked, 'engine' | 'egress'>): boolean =>
   hasModel(engine) || egress.length > 0

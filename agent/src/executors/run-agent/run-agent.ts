@@ -12,7 +12,6 @@ import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { adapterOf } from '@agent-executor/engines'
 import {
-  ARTIFACT_PATTERNS_DEFAULT,
   attemptId,
   ENGINE_DEFINITIONS,
   type FailureCode,
@@ -31,6 +30,7 @@ import type { Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
 import { availability } from './availability.ts'
+import { type Brought, broughtBy, type Conversations } from './brought.ts'
 import { classify, type Failed } from './classify.ts'
 import { dryRun } from './dry-run.ts'
 import { callOf, engineEnv, engineFiles, hasModel, hasWayOut } from './engine-call.ts'
@@ -38,7 +38,7 @@ import { createEngineReader } from './engine-reader.ts'
 import { environment, environmentFile } from './environment.ts'
 import { createAttemptSession, type Gateway, sessionBody } from './gateway-session.ts'
 import { endedFrom } from './hooks.ts'
-import { type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './input.ts'
+import { type Input, inputTar, keptPatterns, ONCE, uploadsTar } from './input.ts'
 import { createOutputs, LAST_BYTE_TO_EXIT_MS } from './outputs.ts'
 import { PACKED_FOLDER } from './pack.ts'
 import type { Pool } from './pool.ts'
@@ -58,6 +58,8 @@ export type RunAgentOptions = Terms & {
   /** What commands have uploaded, and what attempts leave. */
   inputs: Pick<Inputs, 'fetch' | 'content' | 'remove'>
   artifacts: Collector
+  /** What engines have left of their conversations. */
+  conversations?: Conversations
   /** Taken out of all output. */
   secrets: readonly string[]
   /** Containers that are started already; null where there are none to be. */
@@ -277,8 +279,8 @@ function createAttempt(
       return failed({ code: 'GATEWAY_ERROR', message: 'This agent has no gateway: it was given no key of a provider.' })
     const prepared = prepare(options, work, session === null ? null : await session.open())
     if ('code' in prepared) return failed(prepared)
-    const files = await fetched()
-    if (!('files' in files)) return files.failed === null ? null : failed(files.failed)
+    const got = await brought()
+    if (got.type !== 'brought') return got.type === 'stopped' ? null : failed(got)
     try {
       await docker.create(prepared.made)
     } catch (error) {
@@ -291,35 +293,24 @@ function createAttempt(
     return null
   }
 
-  /** What the command has uploaded, on this disk; `failed` null: asked to stop meanwhile. */
-  const fetched = async (): Promise<{ files: UploadedFile[] } | { failed: Failed | null }> => {
-    const uploads = (payload.files ?? []).flatMap(({ upload, ...file }) =>
-      upload === undefined ? [] : [{ ...file, upload }],
-    )
-    if (uploads.length === 0) return { files: [] }
-    const { inputs } = options
-    const sha256s = uploads.map(({ upload }) => upload)
-    const got = await inputs.fetch(owner.attemptId, sha256s, signal)
-    if (got.type === 'stopped') return { failed: null }
-    if (got.type === 'failed') return { failed: { code: 'FILES_UNAVAILABLE', message: got.message } }
-    const files = uploads.map(({ upload, ...file }) => ({
-      ...{ ...file, bytes: got.bytes[upload] ?? 0, content: () => inputs.content(owner.attemptId, upload) },
-    }))
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-    const { workspaceBytes } = resourcesOf(options, payload)
-    if (bytes <= workspaceBytes) return { files }
-    const message = `The uploads have ${bytes} bytes, the workspace ${workspaceBytes}.`
-    return { failed: { code: 'RESOURCES_REFUSED', message } }
-  }
+  /** As a rule once, before the container is made. */
+  const brought = (): Promise<Brought> =>
+    broughtBy(payload, {
+      ...{
+        attemptId: owner.attemptId,
+        inputs: options.inputs,
+        conversations: options.conversations ?? NO_CONVERSATIONS,
+      },
+      ...{ workspaceBytes: resourcesOf(options, payload).workspaceBytes, signal },
+    })
 
   const start = async (seen: Seen): Promise<Ending | null> => {
     const stray = strayMounts(seen.mounts, session !== null)
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
-    // As a rule they were fetched before it was made.
-    const got = await fetched()
-    if (!('files' in got))
-      return got.failed === null ? null : notStarted(seen, got.failed.message, startAsked, got.failed.code)
+    const got = await brought()
+    if (got.type !== 'brought')
+      return got.type === 'stopped' ? null : notStarted(seen, got.message, startAsked, got.code)
     try {
       await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
       if (got.files.length > 0) await docker.put(seen.id, INPUT, Readable.from(uploadsTar(got.files)))
@@ -540,7 +531,7 @@ function createAttempt(
   /** What it has packed; read once, whoever began. */
   const leftIn = async (id: string): Promise<Left> => {
     const { artifacts } = options
-    const patterns = payload.artifacts ?? ARTIFACT_PATTERNS_DEFAULT
+    const patterns = keptPatterns(payload)
     const before = artifacts.collected(owner.attemptId)
     if (before !== null) return before
     if (patterns.length === 0) return NOTHING_LEFT
@@ -556,6 +547,8 @@ function createAttempt(
 
   return { run }
 }
+
+const NO_CONVERSATIONS: Conversations = { find: async () => ({ type: 'none' }) }
 
 const NO_CHANGES: Failed = { code: 'NO_CHANGES', message: 'The engine has left neither an answer nor a file.' }
 
