@@ -59,7 +59,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'gateway/src/control',
-    may: ['gateway/src', PROTOCOL, 'fastify', 'typebox', 'node:http'],
+    may: ['gateway/src', PROTOCOL, 'fastify', 'typebox', 'node:crypto', 'node:http'],
     why: 'what an agent may ask has the words of the wire; it touches no provider',
   },
   {

@@ -15,14 +15,9 @@ export type Allowance =
    */
   | { ok: false; unit: Unit | null; isForNow?: boolean }
 
-/** A token of a text is seldom shorter, whatever the language; a request that is all short tokens may cost more than this. */
-const BYTES_PER_TOKEN = 3
-
-export const inputTokensOf = (bodyBytes: number): number => Math.ceil(bodyBytes / BYTES_PER_TOKEN)
-
 export type Wanted = {
   asked: Asked
-  bodyBytes: number
+  inputTokens: number
   price: Price | null
   /** Passed without a cost where nobody knows the price, also where money is limited. */
   isUnmetered?: boolean
@@ -48,10 +43,9 @@ const LATER: Allowance = { ok: false, unit: 'microUsd', isForNow: true }
 
 /** `left` is infinite where nothing limits the unit. */
 export function allowance(call: Wanted, left: Amounts): Allowance {
-  const { asked, price, isUnmetered = false } = call
+  const { asked, price, inputTokens, isUnmetered = false } = call
   if (left.requests < 1) return { ok: false, unit: 'requests' }
   if (price === null && !isUnmetered && left.microUsd !== Number.POSITIVE_INFINITY) return { ok: false, unit: null }
-  const inputTokens = inputTokensOf(call.bodyBytes)
   const wanted = asked.outputTokensMax ?? Math.max(OUTPUT_TOKENS_DEFAULT, asked.outputTokensLeast)
   const least = Math.min(wanted, asked.outputTokensLeast)
 

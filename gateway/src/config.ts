@@ -142,7 +142,7 @@ export const SETTINGS = {
   },
   egressBytesMax: {
     kind: 'integer',
-    name: 'EGRESS_BYTES_MAX',
+    name: 'GATEWAY_EGRESS_BYTES_MAX',
     flag: '--egress-bytes-max',
     default: 256 * 2 ** 20,
     min: 0,

@@ -247,7 +247,7 @@ t.test('8: nothing is repeated but a connection that was never made', async (t) 
   const reset = await world(t, { baseUrl, limits: [limit('microUsd', 1_000_000)] })
   t.match(await call(reset.socketPath, '/v1/messages', { body: MESSAGE }), { status: 529 })
   t.equal(connections, 1, 'it may have been heard')
-  t.match(reset.ledger.calls('c.1'), [{ state: 'estimated', status: null, usage: { outputTokens: 0 } }])
+  t.match(reset.ledger.calls('c.1'), [{ state: 'estimated', status: null, usage: { outputTokens: 50 } }])
 })
 
 t.test('10: no word of a request or an answer is logged, nor a key', async (t) => {
@@ -418,4 +418,61 @@ t.test('one that waits for room and goes away leaves nothing', async (t) => {
   t.same(ledger.refusals('c.1'), [])
   t.match(await call(socketPath, '/v1/messages', { body: STREAM }), { status: 402 })
   t.same(ledger.refusals('c.1'), [{ unit: 'requests', scope: 'command', count: 1 }])
+})
+
+t.test('a list of Gemini that is no stream of events is metered too', async (t) => {
+  const usageMetadata = { promptTokenCount: 700, candidatesTokenCount: 30 }
+  const parts = [
+    { candidates: [{}], usageMetadata: { promptTokenCount: 700 } },
+    { candidates: [{ finishReason: 'STOP' }], usageMetadata },
+  ]
+  const server = createServer((request, response) => {
+    request.resume()
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(parts))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  const { ledger, socketPath } = await world(t, {
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  })
+  await call(socketPath, '/v1beta/models/fake:streamGenerateContent', { body: { contents: [] } })
+  t.match(ledger.calls('c.1'), [{ state: 'settled', usage: { inputTokens: 700, outputTokens: 30 } }])
+})
+
+t.test('where a provider counts more tokens than bytes tell, what follows is reserved for that', async (t) => {
+  const { provider, ledger, socketPath } = await world(t, { limits: [limit('microUsd', 20_000)] })
+  const dense = (turn: number) => ({
+    ...MESSAGE,
+    max_tokens: 1024,
+    messages: [{ role: 'user', content: '7'.repeat(1500 * turn) }],
+  })
+  let statuses = ''
+  for (let turn = 1; turn <= 9; turn++) {
+    provider.behave({ told: { input: 1500 * turn, cacheRead: 0, cacheWrite: 0, output: 1, thoughts: 0 } })
+    statuses += (await call(socketPath, '/v1/messages', { body: dense(turn) })).status
+  }
+  t.match(statuses, /^(200)+(402)+$/)
+  const { spent } = ledger.used({ scope: 'command', id: 'c' }, 'microUsd')
+  t.ok(spent <= 20_000, `${spent}`)
+  for (const { reserved, costMicroUsd } of ledger.calls('c.1').slice(1))
+    t.ok((costMicroUsd ?? 0) <= reserved.microUsd, 'no call but the first came to more than was reserved')
+})
+
+t.test('one sandbox cannot make the gateway hold whatever it likes', async (t) => {
+  const { provider, socketPath } = await world(t)
+  const open = Array.from({ length: 4 }, () => {
+    const outgoing = ask({ socketPath, path: '/v1/messages', method: 'POST' })
+    const status = once(outgoing, 'response').then(([response]) => {
+      response.resume()
+      return response.statusCode as number
+    })
+    outgoing.on('error', () => {})
+    outgoing.write(Buffer.alloc(30 * 2 ** 20, ' '))
+    return { outgoing, status }
+  })
+  t.equal(await Promise.race(open.map(({ status }) => status)), 529, 'the last one is too much')
+  for (const { outgoing } of open) outgoing.destroy()
+  await Promise.allSettled(open.map(({ status }) => status))
+  while ((await call(socketPath, '/v1/messages', { body: MESSAGE })).status !== 200) await new Promise(setImmediate)
+  t.equal(provider.heard.length, 1)
 })
