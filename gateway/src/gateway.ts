@@ -18,7 +18,15 @@ import { createMeter, type Metered } from './meter.ts'
 import type { Prices } from './prices.ts'
 import { headersFor, type Provider, type Providers, targetOf } from './providers.ts'
 import { WIRES, wireOf } from './wire/index.ts'
-import { type JsonObject, NO_USAGE, type Refusal, type RefusalCause, type Wire, WireError } from './wire/wire.ts'
+import {
+  type JsonObject,
+  NO_USAGE,
+  OUTPUT_TOKENS_DEFAULT,
+  type Refusal,
+  type RefusalCause,
+  type Wire,
+  WireError,
+} from './wire/wire.ts'
 
 export type SessionOptions = {
   socketPath: string
@@ -144,16 +152,16 @@ export function createGateway(options: {
     session: SessionOptions,
     wanted: Wanted,
     leaving: AbortSignal,
-  ): Promise<Begun> => {
+  ): Promise<Begun & { isBounded: boolean }> => {
     for (;;) {
       const everybody = everywhere(call.atMs)
-      const answer = ledger.begin(
-        call,
-        [...session.scopes, ...everybody.scopes],
-        [...session.limits, ...everybody.limits],
-        (left, unreserved) => allowanceNow(wanted, left, unreserved),
+      const limits = [...session.limits, ...everybody.limits]
+      const answer = ledger.begin(call, [...session.scopes, ...everybody.scopes], limits, (left, unreserved) =>
+        allowanceNow(wanted, left, unreserved),
       )
-      if (answer.ok || answer.isForNow !== true) return answer
+      // What nothing limits is left to the provider, which knows how much its model can say.
+      const isBounded = wanted.asked.outputTokensMax !== null || limits.some(({ unit }) => unit !== 'requests')
+      if (answer.ok || answer.isForNow !== true) return { ...answer, isBounded }
       await once(room, 'ended', { signal: leaving })
     }
   }
@@ -226,8 +234,9 @@ export function createGateway(options: {
         if (end.state === 'settled') session.input.learn(asked.model, bodyBytes, end.usage.inputTokens)
         book({ callId: begins.callId, atMs: nowMs(), costMicroUsd, ...end })
       }
-      const limited = JSON.stringify(wire.limited(body, begins.outputTokensMax))
-      const { outputTokensMax } = begins
+      const { isBounded } = begins
+      const limited = JSON.stringify(wire.limited(body, isBounded ? begins.outputTokensMax : null))
+      const outputTokensMax = isBounded ? begins.outputTokensMax : Number.POSITIVE_INFINITY
       await passed(call, limited, { settle, inputTokens, outputTokensMax, isStream: asked.isStream })
     } catch (error) {
       // It waited for room, and its client went away.
@@ -281,7 +290,9 @@ export function createGateway(options: {
       // Of what may have reached the provider nobody knows the usage: all of the input; no word yet where they would have
       // come one by one, and maybe all of them where they would not.
       const { inputTokens = 0, outputTokensMax = 0, isStream = true } = metering ?? {}
-      const usage = neverSent ? NO_USAGE : { ...NO_USAGE, inputTokens, outputTokens: isStream ? 0 : outputTokensMax }
+      const usage = neverSent
+        ? NO_USAGE
+        : { ...NO_USAGE, inputTokens, outputTokens: isStream ? 0 : finite(outputTokensMax) }
       const failure = leaving.aborted ? null : message
       metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage, failure })
       throw new Refused('unavailable', message)
@@ -447,6 +458,8 @@ type Upstream = Awaited<ReturnType<typeof send>>
 /** `bodies`: what of requests is held at the moment. */
 type Served = SessionOptions & { bodies: { bytes: number }; input: InputEstimate }
 type Opened = Session & { idle: () => Promise<void> }
+
+const finite = (tokens: number): number => (Number.isFinite(tokens) ? tokens : OUTPUT_TOKENS_DEFAULT)
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code)
 

@@ -476,3 +476,16 @@ t.test('one sandbox cannot make the gateway hold whatever it likes', async (t) =
   while ((await call(socketPath, '/v1/messages', { body: MESSAGE })).status !== 200) await new Promise(setImmediate)
   t.equal(provider.heard.length, 1)
 })
+
+t.test('what nothing limits is asked for as it was, and what is limited has a limit in every format', async (t) => {
+  const unbounded = REQUESTS.map(
+    ([, path, { max_tokens: _, ...body }]: readonly [string, string, { max_tokens?: number }]) => [path, body] as const,
+  )
+  const LIMIT = /max_tokens|max_output_tokens|max_completion_tokens|maxOutputTokens/
+  const free = await world(t, { limits: [limit('requests', 100)] })
+  for (const [path, body] of unbounded) t.match(await call(free.socketPath, path, { body }), { status: 200 })
+  for (const { body } of free.provider.heard) t.notMatch(JSON.stringify(body), LIMIT)
+  const limited = await world(t, { limits: [limit('tokens', 1e6)] })
+  for (const [path, body] of unbounded) t.match(await call(limited.socketPath, path, { body }), { status: 200 })
+  for (const { body } of limited.provider.heard) t.match(JSON.stringify(body), LIMIT)
+})

@@ -42,7 +42,7 @@ export const anthropicMessages: Wire = {
     return withTools(own, (tool) => (OWN_TOOLS.test(String(tool.type ?? 'custom')) ? tool : null))
   },
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),
-  limited: (body, outputTokensMax) => ({ ...body, max_tokens: outputTokensMax }),
+  limited: (body, outputTokensMax) => (outputTokensMax === null ? body : { ...body, max_tokens: outputTokensMax }),
   reader: createReader,
   refusal(cause, message): Refusal {
     const { status, type } = REFUSALS[cause]

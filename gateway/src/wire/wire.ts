@@ -79,8 +79,8 @@ export type Wire = {
   enclosed: (body: JsonObject) => JsonObject
   /** The request for another model. */
   renamed: (path: string, body: JsonObject, model: string) => { path: string; body: JsonObject }
-  /** The request with this limit, and with its usage told in the answer. */
-  limited: (body: JsonObject, outputTokensMax: number) => JsonObject
+  /** The request with this limit, or as it is where that is null; and with its usage told in the answer. */
+  limited: (body: JsonObject, outputTokensMax: number | null) => JsonObject
   reader: () => UsageReader
   refusal: (cause: RefusalCause, message: string) => Refusal
 }
