@@ -17,6 +17,8 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
     general: { enableAutoUpdate: false, enableAutoUpdateNotification: false },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
+    // One of the workspace could name a proxy.
+    advanced: { ignoreLocalEnv: true, autoConfigureMemory: false },
     tools: toolSettings(tools),
     mcpServers: Object.fromEntries(
       Object.entries(mcpServers).map(([name, server]) => [name, { ...server, trust: true }]),
@@ -32,17 +34,20 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
     ],
     stdin: 'prompt',
     env: {
-      // Also in a file of the workspace that it reads: what is there already stays.
       GOOGLE_GEMINI_BASE_URL: gatewayUrl,
       GEMINI_API_KEY: 'none',
       GEMINI_CLI_HOME: folders.home,
-      ...{ NO_COLOR: '1', TERM: 'dumb' },
+      // It would start itself again with other limits of memory, those of the machine.
+      GEMINI_CLI_NO_RELAUNCH: 'true',
+      // It warns of a terminal that has none.
+      ...{ NO_COLOR: '1', TERM: 'xterm-256color', COLORTERM: 'truecolor' },
     },
     homeFiles: [
       { path: '.gemini/settings.json', content: JSON.stringify(settings) },
       ...(system === null ? [] : [{ path: '.gemini/GEMINI.md', content: system }]),
     ],
-    quarantine: ['.env', '.gemini/.env'],
+    // Read whatever it is told: it could name a proxy.
+    quarantine: ['.gemini/.env'],
   }
 }
 
