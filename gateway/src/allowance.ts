@@ -19,6 +19,7 @@ export type Wanted = {
   asked: Asked
   inputTokens: number
   price: Price | null
+  cached?: Cached | undefined
   /** Passed without a cost where nobody knows the price, also where money is limited. */
   isUnmetered?: boolean
 }
@@ -43,7 +44,7 @@ const LATER: Allowance = { ok: false, unit: 'microUsd', isForNow: true }
 
 /** `left` is infinite where nothing limits the unit. */
 export function allowance(call: Wanted, left: Amounts): Allowance {
-  const { asked, price, inputTokens, isUnmetered = false } = call
+  const { asked, price, inputTokens, cached, isUnmetered = false } = call
   if (left.requests < 1) return { ok: false, unit: 'requests' }
   if (price === null && !isUnmetered && left.microUsd !== Number.POSITIVE_INFINITY) return { ok: false, unit: null }
   const wanted = asked.outputTokensMax ?? Math.max(OUTPUT_TOKENS_DEFAULT, asked.outputTokensLeast)
@@ -51,7 +52,6 @@ export function allowance(call: Wanted, left: Amounts): Allowance {
 
   const byTokens = left.tokens - inputTokens
   if (byTokens < least) return { ok: false, unit: 'tokens' }
-  const { cached } = asked
   const byMoney = price === null ? wanted : affordable(price, inputTokens, left.microUsd, cached)
   if (byMoney < least) return { ok: false, unit: 'microUsd' }
   const outputTokensMax = Math.min(wanted, byTokens, byMoney)

@@ -210,12 +210,13 @@ export function createGateway(options: {
 
       const atMs = nowMs()
       const price = prices.of(wire.provider, asked.model, atMs)
-      const bodyBytes = Buffer.byteLength(JSON.stringify(body))
+      const text = JSON.stringify(body)
+      const bodyBytes = Buffer.byteLength(text)
       const inputTokens = session.input.of(asked.model, bodyBytes)
       const begins = await begun(
         { attemptId: session.attemptId, wire: name, model: asked.model, atMs, rates: price?.rates ?? null },
         session,
-        { asked, inputTokens, price, isUnmetered: options.isUnmetered === true },
+        { asked, inputTokens, price, cached: wire.cached?.(text), isUnmetered: options.isUnmetered === true },
         leaving.signal,
       )
       if (!begins.ok) {

@@ -58,10 +58,9 @@ t.test('whatever a call comes to within what it was allowed, it costs no more th
           isStream: true,
           outputTokensMax: outputTokensMax || null,
           outputTokensLeast: 1024,
-          ...(cached && { cached }),
         }
         const left = { microUsd: leftMicroUsd, tokens: Number.POSITIVE_INFINITY, requests: 1 }
-        const allowed = allowance({ asked, inputTokens: tokensOf(bodyBytes), price }, left)
+        const allowed = allowance({ asked, inputTokens: tokensOf(bodyBytes), price, cached }, left)
         if (!allowed.ok) return
         const inputTokens = Math.floor(share * tokensOf(bodyBytes))
         const cacheReadTokens = Math.floor(read * inputTokens)
