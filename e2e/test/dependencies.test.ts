@@ -17,6 +17,7 @@ type Rule = {
 const NODE = 'node:'
 const PROTOCOL = '@agent-executor/protocol'
 const RUNTIME = '@agent-executor/runtime'
+const ENGINES = '@agent-executor/engines'
 
 const PEERS = [
   '@agent-executor/bench-liteque',
@@ -39,6 +40,12 @@ const RULES: readonly Rule[] = [
     from: 'runtime/src',
     may: ['runtime/src', NODE, PROTOCOL, 'better-sqlite3', 'pino'],
     why: 'what both processes stand on knows neither of them',
+  },
+  {
+    from: 'engines/src',
+    may: ['engines/src', PROTOCOL],
+    never: /^node:/,
+    why: 'how an engine is called and read is decided without containers, files and clocks',
   },
   {
     from: 'gateway/src/wire',
@@ -260,7 +267,7 @@ const RULES: readonly Rule[] = [
   {
     from: 'agent/src/executors/run-agent/run-agent.ts',
     may: [
-      ...['agent/src/executors', 'agent/src/docker', 'agent/src/files/collect.ts', PROTOCOL],
+      ...['agent/src/executors', 'agent/src/docker', 'agent/src/files/collect.ts', PROTOCOL, ENGINES],
       ...['node:stream', 'node:timers/promises', 'node:util'],
     ],
     types: ['agent/src/crash-points.ts', 'agent/src/files', 'agent/src/logs/spools.ts'],
@@ -285,7 +292,7 @@ const RULES: readonly Rule[] = [
     from: 'agent/src/executors/run-agent',
     may: [
       ...['agent/src/executors/run-agent', 'agent/src/docker/create-options.ts', 'agent/src/docker/tar.ts'],
-      ...['agent/src/decide/glob.ts', PROTOCOL],
+      ...['agent/src/decide/glob.ts', PROTOCOL, ENGINES],
     ],
     types: ['agent/src/docker/docker.ts', 'agent/src/executors/executor.ts'],
     never: /^node:/,
@@ -390,7 +397,7 @@ const violations = (files: Readonly<Record<string, string>>): string[] =>
     })
   })
 
-for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'])
+for (const workspace of ['protocol', 'runtime', 'engines', 'gateway', 'control-server', 'agent', 'bench'])
   t.test(`${workspace} imports only what the table allows`, async (t) => {
     const files = filesBelow(`${workspace}/src`, '.ts')
     t.ok(files.length > 0)
@@ -398,7 +405,7 @@ for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'ag
   })
 
 t.test('every row of the table is about something that exists', async (t) => {
-  const files = ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
+  const files = ['protocol', 'runtime', 'engines', 'gateway', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
     filesBelow(`${workspace}/src`, '.ts'),
   )
   for (const { from } of RULES)
