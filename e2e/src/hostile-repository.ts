@@ -95,5 +95,4 @@ export const HOSTILE_REPOSITORY: Readonly<Record<string, string>> = {
 
 /** Lines of a shell: what listens where the repository leads calls, and what has fired in the end, a name a line. */
 export const LISTEN = `node -e 'require("node:net").createServer((socket) => { require("node:fs").appendFileSync("/tmp/fired-redirect", ""); socket.destroy() }).listen(${PORT}, "127.0.0.1")' & sleep 0.5`
-export const FIRED =
-  'for path in /tmp/fired-*; do if [ -e "$path" ]; then echo "fired: ${path#/tmp/fired-}" >&2; fi; done'
+export const FIRED = 'for path in /tmp/fired-*; do if [ -e "$path" ]; then echo "$(basename "$path")" >&2; fi; done'

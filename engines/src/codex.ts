@@ -85,9 +85,12 @@ function parser(): EngineParser {
         isWhole = true
         failure = null
         return []
-      case 'turn.failed':
-        failure = text(fields(event.error).message) ?? 'Codex says that its turn failed.'
-        return [{ type: 'error', text: cut(failure) }]
+      case 'turn.failed': {
+        const said = text(fields(event.error).message) ?? 'Codex says that its turn failed.'
+        const isKnown = said === failure
+        failure = said
+        return isKnown ? [] : [{ type: 'error', text: cut(said) }]
+      }
       case 'error': {
         const said = text(event.message) ?? 'Codex says that something failed.'
         failure = said

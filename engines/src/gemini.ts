@@ -27,7 +27,6 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
   return {
     argv: [
       ...['gemini', '--output-format', 'stream-json', '--approval-mode', 'yolo'],
-      // Not that it trusts: it runs, and leaves the settings of the workspace alone.
       '--skip-trust',
       ...(model === null ? [] : [`--model=${model}`]),
       ...(resume === null ? [`--session-id=${sessionId}`] : [`--resume=${resume}`]),
@@ -46,8 +45,8 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
       { path: '.gemini/settings.json', content: JSON.stringify(settings) },
       ...(system === null ? [] : [{ path: '.gemini/GEMINI.md', content: system }]),
     ],
-    // Read whatever it is told: it could name a proxy.
-    quarantine: ['.gemini/.env'],
+    // To run at all it has to trust: these could name a proxy, start servers and allow tools.
+    quarantine: ['.gemini/.env', '.gemini/settings.json', '.gemini/policies', '.gemini/extensions'],
   }
 }
 
