@@ -302,9 +302,11 @@ t.test('engines with language models', needsAll, async (t) => {
       'const { request } = require("node:http")',
       'for (const path of process.argv.slice(1)) {',
       '  const asked = request({ ...{ host: "127.0.0.1", port: new URL(process.env.HTTPS_PROXY).port }, method: "CONNECT", path })',
-      '  asked.on("connect", (answer, socket) => {',
+      '  asked.on("connect", (answer, socket, head) => {',
       '    console.log(path.split(":")[1] === process.argv[1].split(":")[1], answer.statusCode)',
-      '    socket.on("data", (data) => console.log(String(data)))',
+      '    if (answer.statusCode !== 200) return',
+      '    let text = String(head)',
+      '    socket.on("data", (data) => { text += data }).on("end", () => console.log(text))',
       '  }).end()',
       '}',
     ].join('\n')
@@ -342,7 +344,7 @@ t.test('engines with language models', needsAll, async (t) => {
         t.match(command, { status: 'COMPLETED', error: null }, `${point} ${JSON.stringify(command.error)}`)
         t.ok(
           result.artifacts.some(({ name }) => name === 'workspace/made.txt'),
-          point,
+          `${point} ${JSON.stringify([result.artifacts, result.artifactsMissing])}`,
         )
         t.equal(counted.starts(), 1, `${point}: one start`)
         t.ok(turns >= 2, point)

@@ -81,14 +81,15 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('GET /commands/:commandId/logs', 200, offered)
     // Of whatever it was offered, maybe what an attack left waiting: nothing was granted, which is not this route's fault.
     const [offer] = synced.offers as unknown as { attemptId: string }[]
+    const attemptId = offer?.attemptId ?? 'none'
     await visit('PUT /attempts/:attemptId/logs/:stream', 409, {
-      ids: { attemptId: offer?.attemptId ?? 'none', stream: 'stdout' },
+      ids: { attemptId, stream: 'stdout' },
       query: `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`,
       headers: { 'Content-Range': 'bytes */0' },
       body: { sha256: '0'.repeat(64), complete: true },
     })
     const { sha256 } = await visit('POST /uploads', 201, { body: `of tour ${count}` })
-    const uploaded = { ids: { sha256: String(sha256), attemptId: `${commandId}.1` } }
+    const uploaded = { ids: { sha256: String(sha256), attemptId } }
     await visit('GET /uploads/:sha256', 200, uploaded)
     await visit('GET /blobs/:sha256', 200, uploaded)
     await visit('GET /commands/:commandId/artifacts', 200, offered)

@@ -206,6 +206,8 @@ function createAttempt(
   let deliveredAtMs: number | null = null
   let restarts = 0
   let archiveReads = 0
+  let left: Left | null = null
+  let isReopened = false
   /** By `performance.now()`: a call of a model was under way. */
   let busyAtMs = Number.NEGATIVE_INFINITY
 
@@ -481,7 +483,7 @@ function createAttempt(
     crashPoint('container.exited')
     loggedId ??= seen.id
     // Before the session ends: Docker reads nothing of a container whose mounts are gone.
-    const left = await leftIn(seen.id)
+    const files = await leftIn(seen.id)
     const used = (await session?.end()) ?? null
     const read = await outputs.read(seen.id)
     const lastWords = lastWordsOf(read)
@@ -498,7 +500,7 @@ function createAttempt(
     })
     const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
-    const result = resultOf({ payload, image }, end, read, left)
+    const result = resultOf({ payload, image }, end, read, files)
     if (hasHooks) result.hooks = ofHooks?.hooks ?? null
     if (hasModel(payload.engine)) Object.assign(result, engineResult(outcome, reader, used))
     const failure =
@@ -528,8 +530,13 @@ function createAttempt(
     return Object.assign(failed({ code: 'INTERRUPTED', message }), { result })
   }
 
-  /** What it has packed; read once, whoever began. */
+  /** What it has packed; read once, whoever began. In this life it is remembered: the spool is gone when it is uploaded. */
   const leftIn = async (id: string): Promise<Left> => {
+    left ??= await readLeft(id)
+    return left
+  }
+
+  const readLeft = async (id: string): Promise<Left> => {
     const { artifacts } = options
     const patterns = keptPatterns(payload)
     const before = artifacts.collected(owner.attemptId)
@@ -539,6 +546,12 @@ function createAttempt(
     try {
       return await artifacts.collect(owner.attemptId, await docker.archive(id, `${INPUT}/${PACKED_FOLDER}`), patterns)
     } catch (error) {
+      // An earlier life may have ended the session: its folder is made anew, and Docker asked again.
+      if (error instanceof DockerRefused && session !== null && !isReopened) {
+        await session.reopen()
+        isReopened = true
+        return readLeft(id)
+      }
       // Of a container that an agent of before has made.
       if (error instanceof DockerRefused) return { ...NOTHING_LEFT, missing: 'unreadable' }
       throw error instanceof ArchiveBroken ? new DockerUnavailable(`archive: ${error.message}`) : error
