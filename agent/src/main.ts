@@ -30,10 +30,12 @@ import { examine, findingText, isFit } from './doctor.ts'
 import { createDelayExecutor } from './executors/delay.ts'
 import type { Executor } from './executors/executor.ts'
 import { createHttpGetJsonExecutor } from './executors/http-get-json.ts'
+import { SESSION_OUTPUT } from './executors/run-agent/input.ts'
 import { ARTIFACT_FILE_BYTES_MAX } from './executors/run-agent/pack.ts'
 import { createPool } from './executors/run-agent/pool.ts'
 import { createRunAgentExecutor } from './executors/run-agent/run-agent.ts'
 import { createCollector } from './files/collect.ts'
+import { createConversations } from './files/conversations.ts'
 import { openInputs } from './files/inputs.ts'
 import { openArtifactSpools } from './files/spools.ts'
 import { createArtifactUploader } from './files/uploader.ts'
@@ -280,6 +282,12 @@ const runAgent = createRunAgentExecutor({
     freshPrices: gateway.prices.fresh,
     forwarder: gateway.forwarder,
   },
+  conversations: createConversations({
+    artifacts: controlServer.artifactsOf,
+    name: SESSION_OUTPUT.slice(1),
+    random: Math.random,
+    patienceMs: FETCH_PATIENCE_MS,
+  }),
   images: settings.runAgentImages,
   slots: settings.maxConcurrentAgents,
   changed: () => agent.readyChanged(),

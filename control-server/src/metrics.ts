@@ -12,7 +12,7 @@ import {
 } from '@agent-executor/protocol'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Change } from './lifecycle/agent.ts'
-import type { Phase } from './lifecycle/command.ts'
+import type { Command, Phase } from './lifecycle/command.ts'
 import type { KeptCall } from './lifecycle/usage.ts'
 
 /** PENDING and RUNNING commands. */
@@ -29,6 +29,7 @@ export type Scraped = {
 /** Names of models come from requests of sandboxes. */
 const MODELS_MAX = 200
 const OTHER = 'other'
+const SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14_400]
 const TOKENS = [
   ['input', 'inputTokens'],
   ['cacheRead', 'cacheReadTokens'],
@@ -64,6 +65,12 @@ export function createMetrics({
   const submitted = counter('commands_submitted_total', 'Commands that were accepted', ['type'])
   const finished = counter('commands_finished_total', 'Commands that became final', ['type', 'status'])
   const attempts = counter('attempts_finished_total', 'Attempts that ended, by how', ['type', 'state', 'code'])
+  const lost = counter('attempts_lost_total', 'Attempts whose agent fell silent past its lease', ['type'])
+  const retries = counter('command_retries_total', 'Commands that wait for another attempt', ['type'])
+  const seconds = (name: string, help: string) =>
+    new Histogram({ name: `agent_executor_${name}`, help, labelNames: ['type'] as const, buckets: SECONDS, registers })
+  const waits = seconds('command_wait_seconds', 'From when a command could run to its first start')
+  const runs = seconds('attempt_duration_seconds', 'From the grant of an attempt to its end')
   const oldest = gauge('queue_oldest_seconds', 'How long the oldest command has waited that could run', [])
   const agents = gauge('agents', 'Agents that are known', ['online'])
   const calls = counter('model_calls_total', 'Calls of language models, as agents have told', ['model', 'state'])
@@ -101,9 +108,15 @@ export function createMetrics({
           if (isOpen(after)) commands.inc({ type, status: after })
           else finished.inc({ type, status: after })
         }
+        if (entry.to === 'LOST' && entry.from !== 'LOST') lost.inc({ type })
+        if (entry.to === 'WAITING' && before === 'RUNNING') retries.inc({ type })
+        if (before === 'PENDING' && after === 'RUNNING' && command.grantedCount === 1)
+          waits.observe({ type }, waitOf(command))
         const attempt = command.attempts.find(({ number }) => number === entry.attempt)
-        if (attempt?.finishedAtMs != null && attempt.state !== 'WITHDRAWN')
+        if (attempt?.finishedAtMs != null && attempt.grantedAtMs !== null) {
           attempts.inc({ type, state: attempt.state, code: codeOf(attempt.error?.code) })
+          runs.observe({ type }, Math.max(0, attempt.finishedAtMs - attempt.grantedAtMs) / 1000)
+        }
       }
     },
 
@@ -142,6 +155,9 @@ const STATUS_OF: Readonly<Record<Phase, CommandStatus>> = {
   FAILED: 'FAILED',
   CANCELLED: 'CANCELLED',
 }
+
+const waitOf = ({ spec, createdAtMs, startedAtMs }: Command): number =>
+  Math.max(0, (startedAtMs ?? createdAtMs) - Math.max(createdAtMs, spec.notBeforeMs ?? createdAtMs)) / 1000
 
 const isOpen = (status: CommandStatus): boolean => status === 'PENDING' || status === 'RUNNING'
 

@@ -2,6 +2,7 @@
  * The real program of an engine in a container with the options of an attempt, its models a provider on loopback behind a
  * gateway. What an agent does around it is here as short as it can be.
  */
+import { once } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,6 +25,7 @@ import { dockerode } from './docker.ts'
 import { needs } from './processes.ts'
 
 const PORT = 4000
+const RUN_MS_MAX = 120_000
 const FORWARDER = new URL('../../../gateway/sandbox/forwarder.mjs', import.meta.url)
 export const KEY = 'key-of-the-provider-that-nobody-may-see'
 const SCOPES: readonly Scope[] = [{ scope: 'command', id: 'c' }]
@@ -164,7 +166,7 @@ async function inContainer(
     after,
     `printf '\\n%s\\n' ${END}`,
     `cd ${WORKSPACE} && find . -type f ! -path './.git/*' | while read -r path; do printf '%s\\n' "$path"; base64 -w0 "$path"; echo; done`,
-    `printf '%s\\n' ${END}`,
+    `printf '\\n%s\\n' ${END}`,
     `cd ${HOME} && tar -cf - ${adapter.sessionFiles.map(quoted).join(' ')} 2>/dev/null | base64 -w0`,
     'exit "$code"',
   ].join('\n')
@@ -188,10 +190,18 @@ async function inContainer(
       { path: INPUT },
     )
     const beganMs = Date.now()
+    // Not the log: it has lost a line that follows a long one.
+    const output = await container.attach({ stream: true, stdout: true, stderr: true })
+    const pieces: Buffer[] = []
+    output.on('data', (piece: Buffer) => pieces.push(piece))
+    const isRead = once(output, 'end')
     await container.start()
+    const tooLong = setTimeout(() => void container.kill().catch(() => {}), RUN_MS_MAX)
     const { StatusCode } = (await container.wait()) as { StatusCode: number }
+    clearTimeout(tooLong)
     const tookMs = Date.now() - beganMs
-    const written = streams((await container.logs({ stdout: true, stderr: true })) as Buffer)
+    await isRead
+    const written = streams(Buffer.concat(pieces))
     const [said = '', packed = '', kept = ''] = written.stdout.split(`\n${END}\n`)
     const lines = said.split('\n')
     const parser = adapter.parser?.() ?? null

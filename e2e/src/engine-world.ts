@@ -67,26 +67,31 @@ export async function startEngineWorld(dir: string, scenarios: Readonly<Record<s
   worlds += 1
   const agentId = `e2e-engines-${process.pid}-${worlds}`
   const processes: Process[] = [server]
-  const startAgent = (flags: readonly string[] = []): Process => {
-    const own = ['--data-dir', join(dir, 'agent'), '--server-url', `http://127.0.0.1:${port}`, '--agent-id', agentId]
+  const names = new Set<string>()
+  /** What a gateway gets, of an agent or alone. */
+  const gatewayEnv = {
+    ...KEYS,
+    ...{ ANTHROPIC_BASE_URL: provider.url, OPENAI_BASE_URL: `${provider.url}/v1`, GEMINI_BASE_URL: provider.url },
+    // Hosts of profiles are on loopback as well.
+    GATEWAY_ALLOW_PRIVATE_EGRESS: 'true',
+  }
+  const startAgent = (
+    flags: readonly string[] = [],
+    { name = agentId, env = gatewayEnv }: { name?: string; env?: Record<string, string> } = {},
+  ): Process => {
+    const own = ['--data-dir', join(dir, name), '--server-url', `http://127.0.0.1:${port}`, '--agent-id', name]
+    names.add(name)
     const agent = start(
       'agent/dist/src/main.js',
       [...own, '--poll-interval', '100', '--max-concurrent-agents', '4', '--log-level', 'trace', ...flags],
-      {
-        ...KEYS,
-        ANTHROPIC_BASE_URL: provider.url,
-        OPENAI_BASE_URL: `${provider.url}/v1`,
-        GEMINI_BASE_URL: provider.url,
-        // The provider of a profile's hosts is on loopback as well.
-        GATEWAY_ALLOW_PRIVATE_EGRESS: 'true',
-      },
+      env,
     )
     processes.push(agent)
     return agent
   }
   const close = async (): Promise<void> => {
     await Promise.all(processes.map((each) => each.kill()))
-    await removeContainersOf(agentId)
+    await Promise.all([...names].map(removeContainersOf))
     await provider.close()
   }
   for (const scenario of Object.keys(scenarios))
@@ -95,7 +100,7 @@ export async function startEngineWorld(dir: string, scenarios: Readonly<Record<s
       const { status, body } = await api.call('PUT', path, { input: INPUT_MICRO_USD, output: String(OUTPUT_MICRO_USD) })
       if (status >= 300) throw new Error(`${path} answered ${status}: ${JSON.stringify(body)}`)
     }
-  return { dir, port, provider, server, api, agentId, startAgent, processes, close }
+  return { dir, port, provider, server, api, agentId, gatewayEnv, startAgent, processes, close }
 }
 
 export const submitTo = async (
@@ -127,8 +132,11 @@ export async function usageOf({ api }: { api: Api }, commandId: string, calls: n
 }
 
 /** What the gateway itself says of an attempt. */
-export async function askGateway(dir: string, attemptId: string): Promise<SessionUsage> {
-  const client = createGatewayClient({ socketPath: join(dir, 'agent/gateway/control.sock') })
+export async function askGateway(
+  { dir, agentId }: { dir: string; agentId: string },
+  attemptId: string,
+): Promise<SessionUsage> {
+  const client = createGatewayClient({ socketPath: join(dir, agentId, 'gateway/control.sock') })
   try {
     return await client.usage(attemptId)
   } finally {

@@ -6,6 +6,7 @@ import { SETTINGS as SERVER_SETTINGS } from '@agent-executor/control-server/conf
 import { CRASH_POINTS as SERVER_CRASH_POINTS } from '@agent-executor/control-server/crash-points'
 
 import { lifecycleDiagram } from '@agent-executor/control-server/lifecycle/diagram'
+import { SETTINGS as GATEWAY_SETTINGS } from '@agent-executor/gateway/config'
 import { API_ERRORS, FAILURE_CODES } from '@agent-executor/protocol'
 import { settingsTable } from '@agent-executor/runtime'
 import { markdownTable } from './documents.ts'
@@ -26,6 +27,7 @@ export const GENERATED_BLOCKS: Readonly<Record<string, Readonly<Record<string, s
   'docs/configuration.md': {
     'server-settings': settingsTable(SERVER_SETTINGS),
     'agent-settings': settingsTable(AGENT_SETTINGS),
+    'gateway-settings': settingsTable(GATEWAY_SETTINGS),
   },
   'docs/errors.md': {
     'api-errors': markdownTable(

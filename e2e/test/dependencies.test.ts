@@ -17,6 +17,7 @@ type Rule = {
 const NODE = 'node:'
 const PROTOCOL = '@agent-executor/protocol'
 const RUNTIME = '@agent-executor/runtime'
+const ENGINES = '@agent-executor/engines'
 
 const PEERS = [
   '@agent-executor/bench-liteque',
@@ -41,6 +42,12 @@ const RULES: readonly Rule[] = [
     why: 'what both processes stand on knows neither of them',
   },
   {
+    from: 'engines/src',
+    may: ['engines/src', PROTOCOL],
+    never: /^node:/,
+    why: 'how an engine is called and read is text in and text out, so that a fifth one is a file',
+  },
+  {
     from: 'gateway/src/wire',
     may: ['gateway/src/wire'],
     why: 'what a format says is read without network, clocks and money',
@@ -59,7 +66,7 @@ const RULES: readonly Rule[] = [
   },
   {
     from: 'gateway/src/control',
-    may: ['gateway/src', PROTOCOL, 'fastify', 'node:http'],
+    may: ['gateway/src', PROTOCOL, 'fastify', 'node:crypto', 'node:http'],
     why: 'what an agent may ask has the words of the wire; it touches no provider',
   },
   {
@@ -248,6 +255,18 @@ const RULES: readonly Rule[] = [
     why: 'it looks, through what it is given, and changes nothing',
   },
   {
+    from: 'agent/src/gateway/usage-uploader.ts',
+    may: ['agent/src/upload-loop.ts', PROTOCOL],
+    types: ['agent/src/gateway'],
+    why: 'it is given the books and the server, and decides nothing',
+  },
+  {
+    from: 'agent/src/gateway',
+    may: ['agent/src/gateway', PROTOCOL, 'undici', 'node:child_process', 'node:fs', 'node:path'],
+    never: /journal|executors|docker|agent\/src\/client|@agent-executor\/gateway/,
+    why: 'another domain of trust: it is spoken to through its socket, and nothing of it is loaded into this process',
+  },
+  {
     from: 'agent/src/upload-loop.ts',
     may: ['agent/src/decide'],
     why: 'when to send again is the same, whatever is sent',
@@ -280,11 +299,11 @@ const RULES: readonly Rule[] = [
   {
     from: 'agent/src/executors/run-agent/run-agent.ts',
     may: [
-      ...['agent/src/executors', 'agent/src/docker', 'agent/src/files/collect.ts', PROTOCOL],
-      ...['node:stream', 'node:timers/promises', 'node:util'],
+      ...['agent/src/executors', 'agent/src/docker', 'agent/src/files/collect.ts', 'agent/src/gateway/client.ts'],
+      ...[PROTOCOL, ENGINES, 'node:stream', 'node:timers/promises'],
     ],
     types: ['agent/src/crash-points.ts', 'agent/src/files', 'agent/src/logs/spools.ts'],
-    never: /journal|client|dockerode/,
+    never: /journal|agent\/src\/client|dockerode/,
     why: 'an executor has one effect and no say in what becomes of it',
   },
   {
@@ -297,6 +316,32 @@ const RULES: readonly Rule[] = [
     why: 'containers that wait belong to nobody: the pool knows Docker and no attempt',
   },
   {
+    from: 'agent/src/executors/run-agent/outputs.ts',
+    may: [
+      ...['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL],
+      ...['node:stream', 'node:timers/promises'],
+    ],
+    types: ['agent/src/logs/spools.ts'],
+    why: 'what is read of a container, by whom and how often, whatever follows from it',
+  },
+  {
+    from: 'agent/src/executors/run-agent/dry-run.ts',
+    may: ['agent/src/executors', 'agent/src/docker', PROTOCOL, 'node:timers/promises'],
+    why: 'it asks Docker for an image, and for nothing else',
+  },
+  {
+    from: 'agent/src/executors/run-agent/gateway-session.ts',
+    may: ['agent/src/executors/run-agent', 'agent/src/gateway/client.ts', PROTOCOL],
+    why: 'the gateway is given to it; what it has to know are the two ways in which that can fail',
+  },
+  {
+    from: 'agent/src/executors/run-agent/prepare.ts',
+    may: ['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL, 'node:util'],
+    types: ['agent/src/executors/executor.ts'],
+    why: 'what a container is made with, and what is refused, is decided without Docker',
+  },
+  { from: 'agent/src/executors/run-agent/session-id.ts', may: ['node:crypto'], why: 'a hash has no parts' },
+  {
     from: 'agent/src/executors/run-agent/output.ts',
     may: ['agent/src/executors/run-agent', 'agent/src/docker', 'agent/src/logs/redact.ts', PROTOCOL, 'node:stream'],
     why: 'bytes on their way into memory of a known size',
@@ -305,9 +350,12 @@ const RULES: readonly Rule[] = [
     from: 'agent/src/executors/run-agent',
     may: [
       ...['agent/src/executors/run-agent', 'agent/src/docker/create-options.ts', 'agent/src/docker/tar.ts'],
-      ...['agent/src/decide/glob.ts', PROTOCOL],
+      ...['agent/src/decide/glob.ts', PROTOCOL, ENGINES],
     ],
-    types: ['agent/src/docker/docker.ts', 'agent/src/executors/executor.ts'],
+    types: [
+      ...['agent/src/docker/docker.ts', 'agent/src/executors/executor.ts', 'agent/src/gateway/client.ts'],
+      ...['agent/src/files/inputs.ts', 'agent/src/files/spools.ts'],
+    ],
     never: /^node:/,
     why: 'what comes next, and what an end means, is decided without Docker, clocks and streams',
   },
@@ -411,7 +459,7 @@ const violations = (files: Readonly<Record<string, string>>): string[] =>
     })
   })
 
-for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'])
+for (const workspace of ['protocol', 'runtime', 'engines', 'gateway', 'control-server', 'agent', 'bench'])
   t.test(`${workspace} imports only what the table allows`, async (t) => {
     const files = filesBelow(`${workspace}/src`, '.ts')
     t.ok(files.length > 0)
@@ -419,7 +467,7 @@ for (const workspace of ['protocol', 'runtime', 'gateway', 'control-server', 'ag
   })
 
 t.test('every row of the table is about something that exists', async (t) => {
-  const files = ['protocol', 'runtime', 'gateway', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
+  const files = ['protocol', 'runtime', 'engines', 'gateway', 'control-server', 'agent', 'bench'].flatMap((workspace) =>
     filesBelow(`${workspace}/src`, '.ts'),
   )
   for (const { from } of RULES)

@@ -1,4 +1,7 @@
 // The four engines, their real programs, through real processes and the real Docker: what they do, cost and survive.
+
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { ENGINE_DEFINITIONS } from '@agent-executor/protocol'
 import t from 'tap'
 import { countStarts } from '../src/docker.ts'
@@ -19,7 +22,9 @@ import {
   submitTo,
   usageOf,
 } from '../src/engine-world.ts'
+import { start } from '../src/processes.ts'
 
+const codexImage = ENGINE_DEFINITIONS.find(({ name }) => name === 'codex')?.image ?? ''
 const needsAll = await needsEngines(ENGINE_DEFINITIONS.map(({ image }) => image))
 
 /** What a call is told to have used. As much input as the gateway reserves for what engines send, or more. */
@@ -28,6 +33,8 @@ const CALL_MICRO_USD = TOLD.input * INPUT_MICRO_USD + TOLD.output * OUTPUT_MICRO
 const BUDGET_MICRO_USD = 90_000
 const ANSWER = 'It is done.'
 const GO = '/tmp/go'
+/** Where a conversation is kept. */
+const SESSION = 'output/.agent-executor-session.tar'
 
 const SCENARIOS = {
   writes: { told: TOLD, says: ANSWER, writes: '/workspace/made.txt' },
@@ -37,6 +44,7 @@ const SCENARIOS = {
   thinks: { told: TOLD, says: ANSWER, delayMs: 60_000 },
   denied: { status: 401, message: `The key ${Object.values(KEYS).join(' or ')} is not ours.` },
   silent: { told: TOLD, says: ' ' },
+  speaks: { told: TOLD, says: 'word '.repeat(80), pauseMs: 50 },
 } as const
 
 /** What a repository may bring to run something of its own, or to lead its reader elsewhere. */
@@ -66,7 +74,8 @@ t.test('engines with language models', needsAll, async (t) => {
   const { api, provider, dir, agentId, server } = world
   const heardOf = (model: string): number =>
     provider.heard.filter(({ path, body }) => body.model === model || path.includes(`/${model}:`)).length
-  let agent = world.startAgent()
+  const images = ['--run-agent-images', codexImage]
+  let agent = world.startAgent(images)
   await api.eventually('all engines are available', async () => {
     const { body } = await api.call('GET', '/engines')
     return (body as unknown as { available: boolean }[]).every(({ available }) => available)
@@ -83,9 +92,8 @@ t.test('engines with language models', needsAll, async (t) => {
         const result = resultOf(command)
         t.match(command, { status: 'COMPLETED', error: null }, `${engine} ${JSON.stringify(command.error)}`)
         t.match(result, { reason: 'exited', exitCode: 0, answer: ANSWER, sessionId: String, turns: 2 }, engine)
-        t.same(result.artifacts.map(({ name }) => name).sort(), ['workspace/.env', 'workspace/made.txt'], engine)
-        const made = await api.call('GET', `/commands/${commandId}/artifacts`)
-        t.equal(made.status, 200, engine)
+        const names = result.artifacts.map(({ name }) => name).filter((name) => name !== SESSION)
+        t.same(names.sort(), ['workspace/.env', 'workspace/made.txt'], `${engine}: what it made, what was put back`)
         t.equal(result.costMicroUsd, 2 * CALL_MICRO_USD, `${engine}: the prices that were set`)
         t.match(result.usage, { calls: 2, inputTokens: 40_000, outputTokens: 200, isEstimated: false }, engine)
         const { total } = await usageOf(world, commandId, 2)
@@ -101,6 +109,28 @@ t.test('engines with language models', needsAll, async (t) => {
     t.same(groups.map(({ key, calls }) => `${key} ${calls}`).sort(), LLM_ENGINES.map((engine) => `${engine} 2`).sort())
   })
 
+  await t.test('a conversation goes on in another container', async (t) => {
+    await Promise.all(
+      (['claude-code', 'codex'] as const).map(async (engine) => {
+        const first = await submitTo(world, engine, 'writes', { prompt: 'Remember the word quincunx.' })
+        const before = resultOf(await api.final(first, 120_000))
+        t.ok(
+          before.artifacts.some(({ name }) => name === SESSION),
+          engine,
+        )
+        const heard = heardOf(modelOf(engine, 'writes'))
+        const commandId = await submitTo(world, engine, 'writes', { prompt: 'Which word?', resume: first })
+        const command = await api.final(commandId, 120_000)
+        t.match(command, { status: 'COMPLETED' }, `${engine} ${JSON.stringify(command.error)}`)
+        t.equal(resultOf(command).sessionId, before.sessionId, engine)
+        const asked = JSON.stringify(
+          provider.heard.filter(({ body }) => body.model === modelOf(engine, 'writes')).slice(heard),
+        )
+        t.match(asked, /quincunx.*Which word\?/s, `${engine}: the model is told all of it`)
+      }),
+    )
+  })
+
   await t.test('each ends with the call that its budget refuses, not a micro-dollar beyond it', async (t) => {
     await Promise.all(
       LLM_ENGINES.map(async (engine) => {
@@ -111,7 +141,7 @@ t.test('engines with language models', needsAll, async (t) => {
         t.match(result, { reason: 'budget' }, engine)
         t.ok((result.turns ?? 0) >= 1 && (result.costMicroUsd ?? Infinity) <= BUDGET_MICRO_USD, engine)
         t.equal(result.costMicroUsd, (result.turns ?? 0) * CALL_MICRO_USD, engine)
-        const { refusals } = await askGateway(dir, `${commandId}.1`)
+        const { refusals } = await askGateway(world, `${commandId}.1`)
         t.match(refusals, [{ unit: 'costMicroUsd', scope: 'command', count: 1 }], `${engine} asks once in vain`)
       }),
     )
@@ -124,7 +154,7 @@ t.test('engines with language models', needsAll, async (t) => {
         const command = await api.final(commandId, 120_000)
         t.match(command, { status: 'FAILED', error: { code: 'TURN_LIMIT' } }, engine)
         t.match(resultOf(command), { reason: 'turnLimit', turns: 2, costMicroUsd: 2 * CALL_MICRO_USD }, engine)
-        const { refusals } = await askGateway(dir, `${commandId}.1`)
+        const { refusals } = await askGateway(world, `${commandId}.1`)
         t.match(refusals, [{ unit: 'requests', count: 1 }], engine)
       }),
     )
@@ -153,7 +183,7 @@ t.test('engines with language models', needsAll, async (t) => {
     const denied = submitTo(world, 'codex', 'denied').then((id) => api.final(id, 120_000))
     const silent = submitTo(world, 'claude-code', 'silent').then((id) => api.final(id, 120_000))
     t.match(await denied, { status: 'FAILED', error: { code: 'GATEWAY_ERROR' }, result: { reason: 'gatewayError' } })
-    t.match(await silent, { status: 'FAILED', error: { code: 'NO_CHANGES' }, result: { exitCode: 0, turns: 1 } })
+    t.match(await silent, { status: 'FAILED', error: { code: 'NO_CHANGES' }, result: { exitCode: 0 } })
   })
 
   await t.test('a gateway that is killed in the middle of an answer has booked it', async (t) => {
@@ -186,7 +216,7 @@ t.test('engines with language models', needsAll, async (t) => {
         for (const [index, engine] of engines.entries())
           if (
             heardOf(modelOf(engine, 'waits')) < 1 ||
-            (await askGateway(dir, `${commandIds[index]}.1`)).calls.length < 1
+            (await askGateway(world, `${commandIds[index]}.1`)).calls.length < 1
           )
             return false
         return true
@@ -234,7 +264,7 @@ t.test('engines with language models', needsAll, async (t) => {
       t.ok(server.running())
     })
     await agent.kill()
-    agent = world.startAgent()
+    agent = world.startAgent(images)
     await gatewayPid(agent)
     await Promise.all(
       commandIds.map(async (commandId) => inContainer((await containerOf(world, commandId)).id, `touch ${GO}`)),
@@ -253,10 +283,95 @@ t.test('engines with language models', needsAll, async (t) => {
         answer: ANSWER,
         turns: 2,
         costMicroUsd: 2 * CALL_MICRO_USD,
-        artifacts: [{ name: 'workspace/went' }],
       })
+      t.ok(
+        result.artifacts.some(({ name }) => name === 'workspace/went'),
+        engine,
+      )
       t.match((await usageOf(world, commandId, 2)).total, { calls: 2, costMicroUsd: 2 * CALL_MICRO_USD }, engine)
     }
     t.equal(starts.starts() - before, engines.length, 'one start a run')
+  })
+
+  await t.test('a run reaches the hosts that its profile names, and no others', async (t) => {
+    const outside = createServer((socket) => socket.end('from outside')).listen(0, '127.0.0.1')
+    await once(outside, 'listening')
+    t.teardown(() => void outside.close())
+    const { port } = outside.address() as AddressInfo
+    const program = [
+      'const { request } = require("node:http")',
+      'for (const path of process.argv.slice(1)) {',
+      '  const asked = request({ ...{ host: "127.0.0.1", port: new URL(process.env.HTTPS_PROXY).port }, method: "CONNECT", path })',
+      '  asked.on("connect", (answer, socket, head) => {',
+      '    console.log(path.split(":")[1] === process.argv[1].split(":")[1], answer.statusCode)',
+      '    if (answer.statusCode !== 200) return',
+      '    let text = String(head)',
+      '    socket.on("data", (data) => { text += data }).on("end", () => console.log(text))',
+      '  }).end()',
+      '}',
+    ].join('\n')
+    const text = `node -e '${program}' 127.0.0.1:${port} 127.0.0.1:${world.port}`
+    const profile = {
+      agent: { engine: 'shell', image: codexImage },
+      ...{ prompt: { text }, network: { mode: 'hosts', hosts: [`127.0.0.1:${port}`] } },
+    }
+    const stored = await api.call('PUT', '/profiles/reaching', { profile })
+    t.equal(stored.status, 201, JSON.stringify(stored.body))
+    const { commandId } = await api.submit({ type: 'RUN_AGENT', payload: { profile: 'reaching' } }, 'reaching')
+    const command = await api.final(commandId, 60_000)
+    t.match(command, { status: 'COMPLETED' }, JSON.stringify(command))
+    const lines = resultOf(command).stdout.text.split('\n').filter(Boolean)
+    t.same(lines.sort(), ['false 403', 'from outside', 'true 200'])
+  })
+
+  await t.test(
+    'killed at every point around its container, a run is started once and costs what it costs',
+    async (t) => {
+      const points = [
+        ...['container.created', 'container.before-commit', 'container.after-commit', 'container.started'],
+        ...['container.exited', 'artifacts.stored', 'finish.before-commit', 'ack.before-commit'],
+      ]
+      const cell = async (point: string): Promise<void> => {
+        const name = `${agentId}-${point.replace('.', '-')}`
+        const counted = await countStarts(name)
+        t.teardown(counted.stop)
+        const dying = world.startAgent(['--crash-at', point], { name })
+        const commandId = await submitTo(world, 'codex', 'writes', { artifacts: ['made.txt'] }, { agentId: name })
+        t.match(await dying.ended, { signal: 'SIGKILL' }, point)
+        const living = world.startAgent([], { name })
+        const command = await api.final(commandId, 120_000)
+        const { turns = 0, costMicroUsd, ...result } = resultOf(command)
+        t.match(command, { status: 'COMPLETED', error: null }, `${point} ${JSON.stringify(command.error)}`)
+        t.ok(
+          result.artifacts.some(({ name }) => name === 'workspace/made.txt'),
+          `${point} ${JSON.stringify([result.artifacts, result.artifactsMissing])}`,
+        )
+        t.equal(counted.starts(), 1, `${point}: one start`)
+        t.ok(turns >= 2, point)
+        t.match((await usageOf(world, commandId, turns)).total, { calls: turns, costMicroUsd }, point)
+        await living.kill()
+      }
+      for (let at = 0; at < points.length; at += 2) await Promise.all(points.slice(at, at + 2).map(cell))
+    },
+  )
+
+  await t.test('with a gateway that runs alone an answer goes on while its agent is dead', async (t) => {
+    const name = `${agentId}-alone`
+    const socket = `${dir}/alone.sock`
+    const flags = ['--data-dir', `${dir}/alone`, '--socket', socket, '--log-level', 'trace']
+    const gateway = start('gateway/dist/src/main.js', flags, world.gatewayEnv)
+    world.processes.push(gateway)
+    const startAgent = () => world.startAgent(['--gateway-socket', socket], { name, env: {} })
+    const first = startAgent()
+    const commandId = await submitTo(world, 'claude-code', 'speaks', {}, { agentId: name })
+    await api.eventually('it answers', () => heardOf(modelOf('claude-code', 'speaks')) > 0, 60_000)
+    await first.kill()
+    startAgent()
+    const command = await api.final(commandId, 60_000)
+    t.match(command, { status: 'COMPLETED' }, JSON.stringify(command.error))
+    t.match(resultOf(command), { turns: 1, costMicroUsd: CALL_MICRO_USD, usage: { isEstimated: false } })
+    t.equal(heardOf(modelOf('claude-code', 'speaks')), 1)
+    gateway.signal('SIGTERM')
+    t.match(await gateway.ended, { code: 0 })
   })
 })

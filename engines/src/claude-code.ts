@@ -23,7 +23,9 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
   const hasServers = Object.keys(mcpServers).length > 0
   return {
     argv: [
-      ...['claude', '-p', '--output-format', 'stream-json', '--verbose', '--dangerously-skip-permissions'],
+      ...['claude', '-p', '--output-format', 'stream-json', '--verbose'],
+      // Where some are allowed, those of MCP servers that are not are refused as they are called.
+      tools.allow === undefined ? '--dangerously-skip-permissions' : '--permission-mode=dontAsk',
       ...(resume === null ? [`--session-id=${sessionId}`] : [`--resume=${resume}`]),
       ...(model === null ? [] : [`--model=${model}`]),
       ...['--settings', inFolder('settings.json'), '--strict-mcp-config'],
@@ -54,14 +56,16 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
       ...(hasServers ? [{ path: `${FOLDER}/mcp.json`, content: JSON.stringify({ mcpServers }) }] : []),
       ...(system === null ? [] : [{ path: `${FOLDER}/system.md`, content: system }]),
     ],
-    quarantine: [],
+    // The repository could allow more.
+    quarantine: tools.allow === undefined ? [] : ['.claude/settings.json', '.claude/settings.local.json'],
   }
 }
 
 const QUIET = { NO_COLOR: '1', TERM: 'dumb' }
 
 const toolFlags = ({ allow, deny = [] }: Tools): string[] => [
-  ...(allow === undefined ? [] : [`--tools=${allow.join(',')}`]),
+  ...(allow === undefined ? [] : [`--tools=${allow.filter((name) => !name.startsWith('mcp__')).join(',')}`]),
+  ...(allow === undefined || allow.length === 0 ? [] : [`--allowedTools=${allow.join(',')}`]),
   ...(deny.length === 0 ? [] : [`--disallowedTools=${deny.join(',')}`]),
 ]
 
@@ -83,8 +87,12 @@ function parser(): EngineParser {
         sessionId = id
         return [{ type: 'session', sessionId: cut(id) }]
       }
-      case 'assistant':
-        return list(fields(event.message).content).flatMap((block) => said(fields(block)))
+      case 'assistant': {
+        const message = fields(event.message)
+        // Its own words for a call that failed, which are in the result too.
+        if (message.model === '<synthetic>') return []
+        return list(message.content).flatMap((block) => said(fields(block)))
+      }
       case 'user':
         return list(fields(event.message).content).flatMap((block) => returned(fields(block)))
       case 'result':

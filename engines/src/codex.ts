@@ -34,7 +34,12 @@ function call({ model, system, mcpServers, resume, gatewayUrl, folders }: Engine
     analytics: { enabled: false },
     // What asks the world at its start, and what waits for ever where nobody answers.
     features: { plugins: false, apps: false, unbounded_connection_retries: false },
-    ...(system === null ? {} : { developer_instructions: system }),
+    // A conversation keeps those that it began with; the other place is read whenever it goes on.
+    ...(system === null
+      ? {}
+      : resume === null
+        ? { developer_instructions: system }
+        : { project_doc_max_bytes: 2 ** 20 }),
     mcp_servers: Object.fromEntries(
       Object.entries(mcpServers).map(([name, { command, args = [], env = {} }]) => [name, { command, args, env }]),
     ),
@@ -45,7 +50,10 @@ function call({ model, system, mcpServers, resume, gatewayUrl, folders }: Engine
     stdin: 'prompt',
     // It wants a key; the gateway puts its own in its place.
     env: { CODEX_HOME: `${folders.home}/.codex`, GATEWAY_KEY: 'none', NO_COLOR: '1', TERM: 'dumb' },
-    homeFiles: [{ path: '.codex/config.toml', content: config }],
+    homeFiles: [
+      { path: '.codex/config.toml', content: config },
+      ...(system === null || resume === null ? [] : [{ path: '.codex/AGENTS.md', content: system }]),
+    ],
     quarantine: [],
   }
 }
@@ -77,9 +85,12 @@ function parser(): EngineParser {
         isWhole = true
         failure = null
         return []
-      case 'turn.failed':
-        failure = text(fields(event.error).message) ?? 'Codex says that its turn failed.'
-        return [{ type: 'error', text: cut(failure) }]
+      case 'turn.failed': {
+        const said = text(fields(event.error).message) ?? 'Codex says that its turn failed.'
+        const isKnown = said === failure
+        failure = said
+        return isKnown ? [] : [{ type: 'error', text: cut(said) }]
+      }
       case 'error': {
         const said = text(event.message) ?? 'Codex says that something failed.'
         failure = said

@@ -17,6 +17,8 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
     general: { enableAutoUpdate: false, enableAutoUpdateNotification: false },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
+    // One of the workspace could name a proxy.
+    advanced: { ignoreLocalEnv: true, autoConfigureMemory: false },
     tools: toolSettings(tools),
     mcpServers: Object.fromEntries(
       Object.entries(mcpServers).map(([name, server]) => [name, { ...server, trust: true }]),
@@ -25,24 +27,26 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
   return {
     argv: [
       ...['gemini', '--output-format', 'stream-json', '--approval-mode', 'yolo'],
-      // Not that it trusts: it runs, and leaves the settings of the workspace alone.
       '--skip-trust',
       ...(model === null ? [] : [`--model=${model}`]),
       ...(resume === null ? [`--session-id=${sessionId}`] : [`--resume=${resume}`]),
     ],
     stdin: 'prompt',
     env: {
-      // Also in a file of the workspace that it reads: what is there already stays.
       GOOGLE_GEMINI_BASE_URL: gatewayUrl,
       GEMINI_API_KEY: 'none',
       GEMINI_CLI_HOME: folders.home,
-      ...{ NO_COLOR: '1', TERM: 'dumb' },
+      // It would start itself again with other limits of memory, those of the machine.
+      GEMINI_CLI_NO_RELAUNCH: 'true',
+      // It warns of a terminal that has none.
+      ...{ NO_COLOR: '1', TERM: 'xterm-256color', COLORTERM: 'truecolor' },
     },
     homeFiles: [
       { path: '.gemini/settings.json', content: JSON.stringify(settings) },
       ...(system === null ? [] : [{ path: '.gemini/GEMINI.md', content: system }]),
     ],
-    quarantine: ['.env', '.gemini/.env'],
+    // To run at all it has to trust: these could name a proxy, start servers and allow tools.
+    quarantine: ['.gemini/.env', '.gemini/settings.json', '.gemini/policies', '.gemini/extensions'],
   }
 }
 

@@ -7,7 +7,8 @@ export const opencode: EngineAdapter = {
   name: 'opencode',
   call,
   parser,
-  sessionFiles: ['.local/share/opencode'],
+  // The rest of that folder are repositories and programs.
+  sessionFiles: ['', '-wal', '-shm'].map((end) => `.local/share/opencode/opencode.db${end}`),
 }
 
 const FOLDER = '.agent-executor'
@@ -38,6 +39,8 @@ function call({ model, system, tools, mcpServers, resume, gatewayUrl, folders }:
   const config = {
     autoupdate: false,
     share: 'disabled',
+    // To undo what it has done, which nobody will ask for.
+    snapshot: false,
     // It waits for ever for an answer to a question.
     permission: permissions(tools),
     ...(at === null
@@ -49,7 +52,11 @@ function call({ model, system, tools, mcpServers, resume, gatewayUrl, folders }:
           enabled_providers: [at.provider],
           provider: { [at.provider]: provider(at.provider, { [at.model]: {} }) },
         }),
-    ...(system === null ? {} : { instructions: [`${folders.home}/${FOLDER}/system.md`] }),
+    // With the settings of the repository its words are left out too.
+    instructions: [
+      `${folders.workspace}/AGENTS.md`,
+      ...(system === null ? [] : [`${folders.home}/${FOLDER}/system.md`]),
+    ],
     mcp: Object.fromEntries(
       Object.entries(mcpServers).map(([name, { command, args = [], env = {} }]) => [
         name,
@@ -73,6 +80,7 @@ function call({ model, system, tools, mcpServers, resume, gatewayUrl, folders }:
       OPENCODE_DISABLE_MODELS_FETCH: '1',
       OPENCODE_DISABLE_LSP_DOWNLOAD: '1',
       OPENCODE_DISABLE_SHARE: '1',
+      OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER: '1',
       npm_config_offline: 'true',
       ...{ NO_COLOR: '1', TERM: 'dumb' },
     },
@@ -80,7 +88,8 @@ function call({ model, system, tools, mcpServers, resume, gatewayUrl, folders }:
       { path: `${FOLDER}/opencode.json`, content: JSON.stringify(config) },
       ...(system === null ? [] : [{ path: `${FOLDER}/system.md`, content: system }]),
     ],
-    quarantine: [],
+    // A part of it looks there whatever it is told, and runs what it finds.
+    quarantine: ['.opencode', 'opencode.json', 'opencode.jsonc'],
   }
 }
 
@@ -89,10 +98,13 @@ const permissions = ({ allow, deny = [] }: Tools): object | string => {
   // The last that fits counts.
   return Object.fromEntries([
     ['*', allow === undefined ? 'allow' : 'deny'],
-    ...(allow ?? []).map((name) => [name, 'allow'] as const),
-    ...deny.map((name) => [name, 'deny'] as const),
+    ...(allow ?? []).map((name) => [permissionOf(name), 'allow'] as const),
+    ...deny.map((name) => [permissionOf(name), 'deny'] as const),
   ])
 }
+
+/** Whatever changes files has one permission. */
+const permissionOf = (tool: string): string => (['write', 'patch', 'apply_patch'].includes(tool) ? 'edit' : tool)
 
 function parser(): EngineParser {
   let sessionId: string | null = null
@@ -119,7 +131,9 @@ function parser(): EngineParser {
       case 'tool_use': {
         const state = fields(part.state)
         const name = cut(text(part.tool) ?? '')
-        const ok = state.status === 'completed' ? true : state.status === 'error' ? false : null
+        // A tool of its own, which takes what it cannot give to any other.
+        const isRefused = name === 'invalid' || state.status === 'error'
+        const ok = isRefused ? false : state.status === 'completed' ? true : null
         const output = text(state.output) ?? text(state.error) ?? ''
         return [
           { type: 'tool', name, input: cut(shown(state.input)) },

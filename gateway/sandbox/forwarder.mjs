@@ -1,7 +1,8 @@
 /**
  * Runs in a sandbox: `node forwarder.mjs PORT SOCKET COMMAND [ARGUMENT…]` starts the command, and brings whatever connects
- * to the port on loopback to the gateway's socket, byte by byte. Ends as the command ends, with 128 and the number of a
- * signal as a shell would. Without a gateway it answers itself: an engine that finds nobody there may wait for ever.
+ * to the port on loopback to the gateway's socket, byte by byte. The command has its standard input; what it reads is not
+ * looked at. Ends as the command ends, with 128 and the number of a signal as a shell would. A gateway that is away is waited for, FORWARDER_PATIENCE_MS for each connection: it may be
+ started again just now. Then it answers itself, since an engine that finds nobody there may wait for ever.
  */
 import { spawn } from 'node:child_process'
 import { connect, createServer } from 'node:net'
@@ -25,25 +26,35 @@ const ANSWER = [
   BODY,
 ].join('\r\n')
 
+const { FORWARDER_PATIENCE_MS: patience = '0', ...env } = process.env
+const AGAIN_MS = 100
+
 const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
-  const gateway = connect({ path: socketPath, allowHalfOpen: true })
-  let isThere = false
-  gateway.once('connect', () => {
-    isThere = true
-    client.pipe(gateway)
-    gateway.pipe(client)
-  })
-  gateway.on('error', () => {
-    if (isThere) client.destroy()
-    // Read to its end as well, or a client that is still sending sees a reset in place of the answer.
-    else client.resume().end(ANSWER)
-  })
-  client.on('error', () => gateway.destroy())
-  client.once('close', () => gateway.destroy())
+  const untilMs = performance.now() + Number(patience)
+  let gateway = null
+  const reach = () => {
+    if (client.destroyed) return
+    let isThere = false
+    gateway = connect({ path: socketPath, allowHalfOpen: true })
+    gateway.once('connect', () => {
+      isThere = true
+      client.pipe(gateway)
+      gateway.pipe(client)
+    })
+    gateway.on('error', () => {
+      if (isThere) client.destroy()
+      else if (performance.now() < untilMs) setTimeout(reach, AGAIN_MS)
+      // Read to its end as well, or a client that is still sending sees a reset in place of the answer.
+      else client.resume().end(ANSWER)
+    })
+  }
+  client.on('error', () => gateway?.destroy())
+  client.once('close', () => gateway?.destroy())
+  reach()
 })
 
 server.listen(Number(port), '127.0.0.1', () => {
-  const child = spawn(command, rest, { stdio: ['ignore', 'inherit', 'inherit'] })
+  const child = spawn(command, rest, { stdio: 'inherit', env })
   child.once('error', (error) => {
     process.stderr.write(`forwarder: ${error.message}\n`)
     process.exit(127)

@@ -15,15 +15,11 @@ export type Allowance =
    */
   | { ok: false; unit: Unit | null; isForNow?: boolean }
 
-/** A token of a text is seldom shorter, whatever the language; a request that is all short tokens may cost more than this. */
-const BYTES_PER_TOKEN = 3
-
-export const inputTokensOf = (bodyBytes: number): number => Math.ceil(bodyBytes / BYTES_PER_TOKEN)
-
 export type Wanted = {
   asked: Asked
-  bodyBytes: number
+  inputTokens: number
   price: Price | null
+  cached?: Cached | undefined
   /** Passed without a cost where nobody knows the price, also where money is limited. */
   isUnmetered?: boolean
 }
@@ -48,16 +44,14 @@ const LATER: Allowance = { ok: false, unit: 'microUsd', isForNow: true }
 
 /** `left` is infinite where nothing limits the unit. */
 export function allowance(call: Wanted, left: Amounts): Allowance {
-  const { asked, price, isUnmetered = false } = call
+  const { asked, price, inputTokens, cached, isUnmetered = false } = call
   if (left.requests < 1) return { ok: false, unit: 'requests' }
   if (price === null && !isUnmetered && left.microUsd !== Number.POSITIVE_INFINITY) return { ok: false, unit: null }
-  const inputTokens = inputTokensOf(call.bodyBytes)
   const wanted = asked.outputTokensMax ?? Math.max(OUTPUT_TOKENS_DEFAULT, asked.outputTokensLeast)
   const least = Math.min(wanted, asked.outputTokensLeast)
 
   const byTokens = left.tokens - inputTokens
   if (byTokens < least) return { ok: false, unit: 'tokens' }
-  const { cached } = asked
   const byMoney = price === null ? wanted : affordable(price, inputTokens, left.microUsd, cached)
   if (byMoney < least) return { ok: false, unit: 'microUsd' }
   const outputTokensMax = Math.min(wanted, byTokens, byMoney)

@@ -1,6 +1,7 @@
 /** Every setting of the gateway: name, flag, default, range, unit, meaning. `docs/configuration.md` is generated from it. */
 import type { Settings, SettingsTable } from '@agent-executor/runtime'
 
+const DAY_MS = 86_400_000
 const MICRO_USD_MAX = Number.MAX_SAFE_INTEGER
 const URL_PATTERN = /^https?:\/\/[^\s/@?#]+(\/[^\s?#]*)?$/
 const MODEL = '[\\w.:@/-]{1,200}'
@@ -141,13 +142,23 @@ export const SETTINGS = {
   },
   egressBytesMax: {
     kind: 'integer',
-    name: 'EGRESS_BYTES_MAX',
+    name: 'GATEWAY_EGRESS_BYTES_MAX',
     flag: '--egress-bytes-max',
     default: 256 * 2 ** 20,
     min: 0,
     max: 2 ** 40,
     unit: 'bytes',
     meaning: 'What an attempt may send to such hosts, and receive of them',
+  },
+  retentionMs: {
+    kind: 'integer',
+    name: 'GATEWAY_RETENTION_MS',
+    flag: '--retention-ms',
+    default: 30 * DAY_MS,
+    min: DAY_MS,
+    max: 366 * DAY_MS,
+    unit: 'ms',
+    meaning: 'How long the ledger keeps the calls of an attempt that is over, once its agent has passed them on',
   },
   logLevel: {
     kind: 'text',

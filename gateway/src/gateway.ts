@@ -8,15 +8,25 @@ import { chmodSync } from 'node:fs'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex, Readable, Transform } from 'node:stream'
 import zlib from 'node:zlib'
+import { isFatalSqliteError } from '@agent-executor/runtime'
 import { Agent, request as send } from 'undici'
-import { allowanceNow, inputTokensOf, type Wanted } from './allowance.ts'
+import { allowanceNow, type Wanted } from './allowance.ts'
 import type { Egress, EgressHost } from './egress.ts'
+import { createInputEstimate, type InputEstimate } from './input-estimate.ts'
 import type { Begun, Ledger, Limit, Scope, Settlement } from './ledger.ts'
 import { createMeter, type Metered } from './meter.ts'
 import type { Prices } from './prices.ts'
 import { headersFor, type Provider, type Providers, targetOf } from './providers.ts'
 import { WIRES, wireOf } from './wire/index.ts'
-import { type JsonObject, NO_USAGE, type Refusal, type RefusalCause, type Wire, WireError } from './wire/wire.ts'
+import {
+  type JsonObject,
+  NO_USAGE,
+  OUTPUT_TOKENS_DEFAULT,
+  type Refusal,
+  type RefusalCause,
+  type Wire,
+  WireError,
+} from './wire/wire.ts'
 
 export type SessionOptions = {
   socketPath: string
@@ -44,6 +54,10 @@ const KEEP_ALIVE_MS = 900_000
 /** The system's, which cuts a longer one without a word. */
 const SOCKET_PATH_BYTES_MAX = 107
 const BODY_BYTES_MAX = 32 * 2 ** 20
+/** Of an attempt, what is held at a time, and connections: one sandbox must not take the gateway from the others. */
+const BODIES_BYTES_MAX = 96 * 2 ** 20
+const CONNECTIONS_MAX = 256
+const BOOK_AGAIN_MS = 1000
 /** A model may think for long before its first word, and between two. */
 const SILENCE_MS = 600_000
 const CONNECT_MS = 10_000
@@ -103,6 +117,7 @@ export function createGateway(options: {
 }) {
   const { ledger, prices, providers, nowMs, aliases = {}, everywhere = () => ({ scopes: [], limits: [] }) } = options
   let isDraining = false
+  let isClosed = false
   const connections = new Agent({
     headersTimeout: SILENCE_MS,
     bodyTimeout: SILENCE_MS,
@@ -113,22 +128,40 @@ export function createGateway(options: {
   /** Told whenever a call has ended: there may be room for one that waits. */
   const room = new EventEmitter().setMaxListeners(0)
 
+  const unbooked = new Set<Settlement>()
+  /** Until the ledger takes it: a disk that is full may have room again. What is never taken has cost what was reserved. */
+  const book = (settlement: Settlement): void => {
+    try {
+      ledger.settle(settlement)
+      unbooked.delete(settlement)
+      room.emit('ended')
+    } catch (error) {
+      if (!unbooked.has(settlement))
+        options.log({ callId: settlement.callId, err: error }, 'a call cannot be booked yet')
+      unbooked.add(settlement)
+      if (isFatalSqliteError(error)) throw error
+      setTimeout(() => {
+        if (!isClosed) book(settlement)
+      }, BOOK_AGAIN_MS).unref()
+    }
+  }
+
   /** Waits where only what is under way leaves no room. */
   const begun = async (
     call: Parameters<Ledger['begin']>[0],
     session: SessionOptions,
     wanted: Wanted,
     leaving: AbortSignal,
-  ): Promise<Begun> => {
+  ): Promise<Begun & { isBounded: boolean }> => {
     for (;;) {
       const everybody = everywhere(call.atMs)
-      const answer = ledger.begin(
-        call,
-        [...session.scopes, ...everybody.scopes],
-        [...session.limits, ...everybody.limits],
-        (left, unreserved) => allowanceNow(wanted, left, unreserved),
+      const limits = [...session.limits, ...everybody.limits]
+      const answer = ledger.begin(call, [...session.scopes, ...everybody.scopes], limits, (left, unreserved) =>
+        allowanceNow(wanted, left, unreserved),
       )
-      if (answer.ok || answer.isForNow !== true) return answer
+      // What nothing limits is left to the provider, which knows how much its model can say.
+      const isBounded = wanted.asked.outputTokensMax !== null || limits.some(({ unit }) => unit !== 'requests')
+      if (answer.ok || answer.isForNow !== true) return { ...answer, isBounded }
       await once(room, 'ended', { signal: leaving })
     }
   }
@@ -146,7 +179,7 @@ export function createGateway(options: {
     return { ...request, asked: wire.asked(request.path, request.body) }
   }
 
-  const answer = async (session: SessionOptions, request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const answer = async (session: Served, request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = request.url ?? ''
     const url = path.startsWith('/') && URL.canParse(path, ORIGIN) ? new URL(path, ORIGIN) : null
     const found = url !== null && request.method === 'POST' ? wireOf(url.pathname) : null
@@ -155,22 +188,35 @@ export function createGateway(options: {
     const { wire, name, operation } = found
     const leaving = new AbortController()
     response.once('close', () => leaving.abort())
+    let held = 0
+    const hold = (bytes: number): void => {
+      held += bytes
+      session.bodies.bytes += bytes
+      if (session.bodies.bytes > BODIES_BYTES_MAX)
+        throw new Refused('unavailable', 'Too many and too large requests are under way.')
+    }
     try {
       if (isDraining) throw new Refused('unavailable', 'The gateway is stopping.')
       const provider = providers[wire.provider]
       if (provider === undefined) throw new Refused('refused', `No key for ${wire.provider} is configured.`)
-      const { path: pathname, body, asked } = admitted(session, wire, url.pathname, objectIn(await bodyOf(request)))
+      const {
+        path: pathname,
+        body,
+        asked,
+      } = admitted(session, wire, url.pathname, objectIn(await bodyOf(request, hold)))
       const target = targetOf(provider, pathname, url.searchParams)
       const call = { wire, provider, target, headers: request.headers, response, leaving: leaving.signal }
       if (operation === 'count') return await passed(call, JSON.stringify(body), null)
 
       const atMs = nowMs()
       const price = prices.of(wire.provider, asked.model, atMs)
-      const bodyBytes = Buffer.byteLength(JSON.stringify(body))
+      const text = JSON.stringify(body)
+      const bodyBytes = Buffer.byteLength(text)
+      const inputTokens = session.input.of(asked.model, bodyBytes)
       const begins = await begun(
         { attemptId: session.attemptId, wire: name, model: asked.model, atMs, rates: price?.rates ?? null },
         session,
-        { asked, bodyBytes, price, isUnmetered: options.isUnmetered === true },
+        { asked, inputTokens, price, cached: wire.cached?.(text), isUnmetered: options.isUnmetered === true },
         leaving.signal,
       )
       if (!begins.ok) {
@@ -186,12 +232,12 @@ export function createGateway(options: {
       }
       const settle: Metering['settle'] = (end) => {
         const costMicroUsd = price?.microUsd(end.usage) ?? (end.usage === NO_USAGE ? 0 : null)
-        ledger.settle({ callId: begins.callId, atMs: nowMs(), costMicroUsd, ...end })
-        room.emit('ended')
+        if (end.state === 'settled') session.input.learn(asked.model, bodyBytes, end.usage.inputTokens)
+        book({ callId: begins.callId, atMs: nowMs(), costMicroUsd, ...end })
       }
-      const limited = JSON.stringify(wire.limited(body, begins.outputTokensMax))
-      const { outputTokensMax } = begins
-      const inputTokens = inputTokensOf(bodyBytes)
+      const { isBounded } = begins
+      const limited = JSON.stringify(wire.limited(body, isBounded ? begins.outputTokensMax : null))
+      const outputTokensMax = isBounded ? begins.outputTokensMax : Number.POSITIVE_INFINITY
       await passed(call, limited, { settle, inputTokens, outputTokensMax, isStream: asked.isStream })
     } catch (error) {
       // It waited for room, and its client went away.
@@ -201,6 +247,8 @@ export function createGateway(options: {
       if (refused.cause === 'refused')
         ledger.failed(session.attemptId, refuse(response, wire, refused), refused.message)
       else refuse(response, wire, refused)
+    } finally {
+      session.bodies.bytes -= held
     }
   }
 
@@ -240,8 +288,12 @@ export function createGateway(options: {
     } catch (error) {
       const neverSent = wasGone || CONNECT_FAILURES.includes(codeOf(error))
       const message = `The provider ${wire.provider} cannot be reached.`
-      // Of what may have reached the provider nobody knows the usage: all of the input, and not a word.
-      const usage = neverSent ? NO_USAGE : { ...NO_USAGE, inputTokens: metering?.inputTokens ?? 0 }
+      // Of what may have reached the provider nobody knows the usage: all of the input; no word yet where they would have
+      // come one by one, and maybe all of them where they would not.
+      const { inputTokens = 0, outputTokensMax = 0, isStream = true } = metering ?? {}
+      const usage = neverSent
+        ? NO_USAGE
+        : { ...NO_USAGE, inputTokens, outputTokens: isStream ? 0 : finite(outputTokensMax) }
       const failure = leaving.aborted ? null : message
       metering?.settle({ state: neverSent ? 'settled' : 'estimated', status: null, usage, failure })
       throw new Refused('unavailable', message)
@@ -325,13 +377,18 @@ export function createGateway(options: {
     async open(session: SessionOptions): Promise<Session> {
       if (Buffer.byteLength(session.socketPath) > SOCKET_PATH_BYTES_MAX)
         throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
-      let current = session
+      let current: Served = { ...session, bodies: { bytes: 0 }, input: createInputEstimate() }
       const underWay = new Set<Promise<void>>()
       const track = (body: Promise<void>, onFailure: () => void): void => {
         const tracked = body
           .catch((error: unknown) => {
             options.log({ attemptId: session.attemptId, err: error }, 'a call failed')
             onFailure()
+            // The books cannot be trusted any more: this process must end.
+            if (isFatalSqliteError(error))
+              setImmediate(() => {
+                throw error
+              })
           })
           .finally(() => underWay.delete(tracked))
         underWay.add(tracked)
@@ -355,6 +412,7 @@ export function createGateway(options: {
         socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
       )
       server.requestTimeout = 0
+      server.maxConnections = CONNECTIONS_MAX
       server.keepAliveTimeout = KEEP_ALIVE_MS
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
@@ -390,13 +448,19 @@ export function createGateway(options: {
     },
     async close(): Promise<void> {
       await Promise.all([...sessions].map((session) => session.close()))
+      for (const settlement of unbooked) book(settlement)
+      isClosed = true
       await connections.destroy()
     },
   }
 }
 
 type Upstream = Awaited<ReturnType<typeof send>>
+/** `bodies`: what of requests is held at the moment. */
+type Served = SessionOptions & { bodies: { bytes: number }; input: InputEstimate }
 type Opened = Session & { idle: () => Promise<void> }
+
+const finite = (tokens: number): number => (Number.isFinite(tokens) ? tokens : OUTPUT_TOKENS_DEFAULT)
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code)
 
@@ -428,7 +492,7 @@ const drained = (response: ServerResponse, leaving: AbortSignal): Promise<void> 
     })
   })
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
+async function bodyOf(request: IncomingMessage, hold: (bytes: number) => void): Promise<string> {
   const encoding = request.headers['content-encoding'] ?? 'identity'
   const decoder = decoderOf(encoding)
   if (encoding !== 'identity' && decoder === null)
@@ -438,6 +502,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   try {
     for await (const piece of decoder === null ? request : request.pipe(decoder)) {
       bytes += piece.length
+      hold(piece.length)
       if (bytes > BODY_BYTES_MAX)
         throw new Refused('refused', `The request has more than ${BODY_BYTES_MAX} bytes.`, 413)
       pieces.push(piece as Buffer)

@@ -17,6 +17,10 @@ const MIGRATIONS = fileURLToPath(
   ),
 )
 
+/** A transaction that takes long holds calls up. */
+const PRUNED_AT_ONCE = 200
+const OF_ATTEMPT = ['calls', 'refusals', 'tunnels', 'sessions'].map((table) => `${table} WHERE attempt_id = ?`)
+
 /** Everything that a call counts for. `day` has the date in UTC as its id, `global` one id for all. */
 export type Scope = { scope: 'command' | 'profile' | 'day' | 'global'; id: string }
 /** At most so much, all calls of the scope together. */
@@ -144,6 +148,15 @@ export function openLedger({ file, nowMs, newGatewayId = '' }: { file: string; n
     endTunnel: db.prepare(
       'UPDATE tunnels SET ended_at_ms = :endedAtMs, bytes_up = :bytesUp, bytes_down = :bytesDown, refused = :refused WHERE tunnel_id = :tunnelId',
     ),
+    overBefore: db.prepare(
+      'SELECT attempt_id, command_id FROM sessions WHERE closed_at_ms < ? AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.attempt_id = sessions.attempt_id AND reported = 0) LIMIT ?',
+    ),
+    forget: ['call_budgets WHERE call_id IN (SELECT call_id FROM calls WHERE attempt_id = ?)', ...OF_ATTEMPT].map(
+      (what) => db.prepare(`DELETE FROM ${what}`),
+    ),
+    forgetBudget: db.prepare(
+      "DELETE FROM budgets WHERE scope = 'command' AND id = :id AND NOT EXISTS (SELECT 1 FROM sessions WHERE command_id = :id)",
+    ),
     tunnels: db.prepare('SELECT * FROM tunnels WHERE attempt_id = ? ORDER BY tunnel_id'),
   }
 
@@ -226,6 +239,13 @@ export function openLedger({ file, nowMs, newGatewayId = '' }: { file: string; n
   })
   const gatewayId = identified.immediate()
 
+  const prune = db.transaction((beforeMs: number): number => {
+    const over = sql.overBefore.all(beforeMs, PRUNED_AT_ONCE) as { attempt_id: string; command_id: string }[]
+    for (const { attempt_id } of over) for (const forget of sql.forget) forget.run(attempt_id)
+    for (const { command_id } of over) sql.forgetBudget.run({ id: command_id })
+    return over.length
+  })
+
   const report = db.transaction((callIds: readonly number[]): void => {
     for (const callId of callIds) sql.report.run(callId)
   })
@@ -281,6 +301,12 @@ export function openLedger({ file, nowMs, newGatewayId = '' }: { file: string; n
         ...(JSON.parse(row.price as string) as Pick<PriceRow, 'input' | 'output'>),
       })),
     replacePrices: (rows: readonly PriceRow[]): void => replacePrices.immediate(rows),
+
+    /**
+     * Forgets attempts that were over before then and that agents have passed on, a few at a time; what they cost stays in
+     * the budgets of profiles, days and all. Returns how many.
+     */
+    prune: (beforeMs: number): number => prune.immediate(beforeMs),
 
     /** Returns its number, for `endTunnel`. */
     addTunnel: (attemptId: string, tunnel: Omit<Tunnel, 'bytesUp' | 'bytesDown'>): number =>

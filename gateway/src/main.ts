@@ -30,6 +30,8 @@ import { createSessions } from './sessions.ts'
 /** A gateway whose parent was killed may still be booking what was under way. */
 const LOCK_PATIENCE_MS = 5000
 const LOCK_PAUSE_MS = 50
+const PRUNE_EVERY_MS = 3_600_000
+const PRUNE_PAUSE_MS = 100
 
 const require = createRequire(import.meta.url)
 const { version } = require('@agent-executor/gateway/package.json') as { version: string }
@@ -148,6 +150,12 @@ try {
   throw error
 }
 
+/** Leaves room between two steps for calls, which want the ledger too. */
+const prune = (): void => {
+  if (!isEnding && ledger.prune(Date.now() - settings.retentionMs) > 0) setTimeout(prune, PRUNE_PAUSE_MS).unref()
+}
+setInterval(prune, PRUNE_EVERY_MS).unref()
+
 let isEnding = false
 let hurry = (): void => {}
 const stopNow = new Promise<void>((resolve) => {
@@ -191,4 +199,5 @@ function aliasesOf(list: readonly string[]): Record<string, string> {
   return aliases
 }
 
+prune()
 logger.info({ gatewayId: ledger.gatewayId, socket, file, version }, 'gateway started')

@@ -3,7 +3,7 @@
  * passes all the same, and its usage is estimated.
  */
 import { createParser } from 'eventsource-parser'
-import { inputTokensOf } from './allowance.ts'
+import { tokensOf } from './input-estimate.ts'
 import { NO_USAGE, type Usage, type UsageReader } from './wire/wire.ts'
 
 /** Of one event, and of an answer that is no stream. */
@@ -24,7 +24,9 @@ export function createMeter(
     // What ends a stream of OpenAI.
     if (json === '[DONE]') return
     try {
-      reader.take(JSON.parse(json))
+      const value: unknown = JSON.parse(json)
+      // A stream of Gemini that is none of events is a list.
+      for (const each of Array.isArray(value) ? value : [value]) reader.take(each)
     } catch {
       isBroken = true
     }
@@ -54,7 +56,7 @@ export function createMeter(
       } else if (whole && !isBroken) take(text)
       const told = reader.usage()
       if (told !== null && reader.isComplete()) return { usage: told, isEstimated: false }
-      const outputTokens = Math.max(told?.outputTokens ?? 0, Math.min(inputTokensOf(bytes), outputTokensMax))
+      const outputTokens = Math.max(told?.outputTokens ?? 0, Math.min(tokensOf(bytes), outputTokensMax))
       return { usage: { ...(told ?? { ...NO_USAGE, inputTokens }), outputTokens }, isEstimated: true }
     },
   }

@@ -40,13 +40,17 @@ export function createPrices(overlay: readonly PriceRow[]) {
           (newest, each) => (newest && newest.effectiveFromMs >= each.effectiveFromMs ? newest : each),
           null,
         )
-      const calculated = (units: Units) =>
+      const at = { timestamp: new Date(atMs) }
+      const one: Units = { input_tokens: 1, output_tokens: 1 }
+      const known =
         row === null
-          ? calcPrice(units, model, { providerId: LISTED[provider], timestamp: new Date(atMs) })
-          : calcPrice(units, model, { provider: providerOf(row) })
-      const known = calculated({ input_tokens: 1, output_tokens: 1 })
+          ? calcPrice(one, model, { ...at, providerId: LISTED[provider] })
+          : calcPrice(one, model, { ...at, provider: providerOf(row) })
       if (known === null) return null
       const rates = known.model_price
+      // To look a model up takes ten times as long as to calculate.
+      const found = { ...at, provider: { ...known.provider, models: [known.model] } }
+      const calculated = (units: Units) => calcPrice(units, model, found)
       const microUsd = (usage: Usage): number =>
         Math.ceil((calculated(unitsOf(usage, rates))?.total_price ?? 0) * 1e6 - NOISE)
       return {

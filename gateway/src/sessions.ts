@@ -42,7 +42,9 @@ export function createSessions({
 }) {
   const open = new Map<string, Open>()
   const turns = new Map<string, Promise<unknown>>()
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  mkdirSync(dir, { recursive: true })
+  // Whoever gets to a socket in it may use it.
+  chmodSync(dir, 0o700)
   const folderOf = (attemptId: string) => join(dir, createHash('sha256').update(attemptId).digest('hex').slice(0, 16))
 
   /** One after the other for each attempt. */

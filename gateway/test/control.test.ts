@@ -136,7 +136,11 @@ t.test('what cannot be understood is refused in the one shape of errors', async 
   ]
   for (const [path, request, status, code, message = /./] of rows) {
     const { json } = await gateway.control(path, request)
-    t.match(json, { statusCode: status, error: /./, code, message }, `${path} ${JSON.stringify(request).slice(0, 60)}`)
+    t.match(
+      json,
+      { statusCode: status, error: /./, code, message, requestId: /./ },
+      `${path} ${JSON.stringify(request).slice(0, 60)}`,
+    )
   }
   t.same(readdirSync(join(gateway.dir, 'sockets')), [], 'nothing was opened')
   t.notMatch(gateway.output(), KEY)

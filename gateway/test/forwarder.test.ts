@@ -7,7 +7,12 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createAddressPolicy } from '@agent-executor/runtime'
 import t from 'tap'
+import { createEgress } from '../src/egress.ts'
+import { createGateway } from '../src/gateway.ts'
+import { openLedger } from '../src/ledger.ts'
+import { createPrices } from '../src/prices.ts'
 
 const FORWARDER = fileURLToPath(new URL('../../sandbox/forwarder.mjs', import.meta.url))
 
@@ -20,8 +25,9 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
-const run = (...rest: string[]) => {
-  const child = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, FORWARDER, ...rest])
+const run = (...rest: string[]) => runWith([], ...rest)
+const runWith = (env: readonly string[], ...rest: string[]) => {
+  const child = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', ...env, process.execPath, FORWARDER, ...rest])
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text
@@ -59,11 +65,73 @@ t.test('what connects comes to the gateway and back, and the end is that of the 
   t.match(output, /^200 \/v1\/messages 300000 \.{99000,}/)
 })
 
+t.test('the command reads what the forwarder is given, to its last byte', async (t) => {
+  const waiting = run(String(await freePort()), '/s', '/bin/sh', '-c', 'echo begun; wc -c; read nothing || echo over')
+  await waiting.begun()
+  waiting.child.stdin.end('x'.repeat(3_000_000))
+  t.match(await waiting.ended, { code: 0, output: /^begun\n\s*3000000\nover\n$/ })
+  const closed = run(String(await freePort()), '/s', '/bin/sh', '-c', 'cat')
+  closed.child.stdin.end()
+  t.match(await closed.ended, { code: 0, output: '' })
+})
+
+t.test('a tunnel to another host goes through it, byte by byte, both ways to the end', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'forwarder-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const echo = createTcpServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, '127.0.0.1')
+  await once(echo, 'listening')
+  t.teardown(() => void echo.close())
+  const { port: far } = echo.address() as AddressInfo
+  const ledger = openLedger({ file: join(dir, 'ledger.db'), nowMs: 1 })
+  const policy = createAddressPolicy({ allowPrivate: true, allow: [] })
+  const gateway = createGateway({
+    ...{ ledger, prices: createPrices([]), providers: {}, nowMs: Date.now, log: () => {} },
+    egress: createEgress({ ledger, policy, bytesMax: 1e9, nowMs: Date.now }),
+  })
+  t.teardown(async () => {
+    await gateway.close()
+    ledger.close()
+  })
+  const session = { socketPath: join(dir, 's'), attemptId: 'c.1', scopes: [], limits: [], models: [] }
+  await gateway.open({ ...session, egress: [{ host: '127.0.0.1', port: far }] })
+  const port = await freePort()
+  const program = `
+    const socket = require('node:net').connect(${port}, '127.0.0.1')
+    socket.write('CONNECT 127.0.0.1:${far} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+    let text = ''
+    socket.once('data', (head) => {
+      console.log(String(head).split('\\r\\n')[0])
+      socket.on('data', (piece) => { text += piece })
+      socket.end('y'.repeat(2000000))
+    })
+    socket.once('close', () => console.log(text.length))`
+  const { code, output } = await run(String(port), join(dir, 's'), process.execPath, '-e', program).ended
+  t.equal(code, 0)
+  t.equal(output, 'HTTP/1.1 200 Connection Established\n2000000\n')
+})
+
 t.test('without a gateway it answers itself', async (t) => {
   const port = await freePort()
   const { code, output } = await run(String(port), '/no/such/socket', ...asking(port)).ended
   t.equal(code, 0)
   t.match(output, /^503 .*"code":"gateway_unavailable"/)
+})
+
+t.test('a gateway that is started again is waited for, and the command does not hear of that', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'forwarder-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const port = await freePort()
+  const program = `console.log('patience', process.env.FORWARDER_PATIENCE_MS)
+    fetch('http://127.0.0.1:${port}/').then(async (answer) => console.log(answer.status, await answer.text()))`
+  const patience = ['FORWARDER_PATIENCE_MS=60000']
+  const running = runWith(patience, String(port), join(dir, 's'), process.execPath, '-e', program)
+  await running.begun()
+  const server = createServer((_request, response) => void response.end('back')).listen(join(dir, 's'))
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  t.same(await running.ended, { code: 0, output: 'patience undefined\n200 back\n' })
 })
 
 t.test('signals reach the command, and what cannot begin says so', async (t) => {

@@ -56,3 +56,53 @@ t.test('settled is settled, and a refusal leaves nothing', async (t) => {
     ledger.settle({ callId: 1, atMs: 6, state: 'settled', status: 200, usage: NO_USAGE, costMicroUsd })
   t.same(ledger.used(COMMAND, 'microUsd'), { spent: 1, reserved: 0 })
 })
+
+t.test('what is over, old and passed on is forgotten, and what it cost is not', async (t) => {
+  const ledger = openLedger({ file: `${t.testdir()}/ledger.db`, nowMs: 1 })
+  t.teardown(ledger.close)
+  const day: Scope = { scope: 'day', id: '2026-11-22' }
+  const use = (attemptId: string, commandId: string) => {
+    ledger.openSession({ attemptId, agentId: 'a', commandId, profile: null }, 1)
+    const begun = ledger.begin({ ...CALL, attemptId }, [{ scope: 'command', id: commandId }, day], [], allow)
+    if (!begun.ok) throw new Error('it was allowed')
+    ledger.settle({ callId: begun.callId, atMs: 6, state: 'settled', status: 200, usage: NO_USAGE, costMicroUsd: 7 })
+    const tunnel = { host: 'h', port: 1, address: null, startedAtMs: 1, endedAtMs: 1, refused: 'no' }
+    ledger.addTunnel(attemptId, tunnel)
+    return begun.callId
+  }
+  const [old, other, unreported, open] = [use('c.1', 'c'), use('d.1', 'd'), use('d.2', 'd'), use('e.1', 'e')]
+  ledger.report([old, other, open])
+  for (const attemptId of ['c.1', 'd.1', 'd.2']) ledger.closeSession(attemptId, 50)
+  t.equal(ledger.prune(50), 0, 'not before its time')
+  t.equal(ledger.prune(51), 2)
+  for (const attemptId of ['c.1', 'd.1'])
+    t.same([ledger.session(attemptId), ledger.calls(attemptId), ledger.tunnels(attemptId)], [null, [], []])
+  t.match(ledger.unreported('a', 9), [{ callId: unreported }])
+  t.match(ledger.calls('e.1'), [{ callId: open }])
+  t.same(ledger.used({ scope: 'command', id: 'c' }, 'microUsd'), { spent: 0, reserved: 0 })
+  t.same(ledger.used({ scope: 'command', id: 'd' }, 'microUsd'), { spent: 14, reserved: 0 }, 'another attempt is left')
+  t.same(ledger.used(day, 'microUsd'), { spent: 28, reserved: 0 })
+})
+
+t.test('how the newest call failed is known until one succeeds', async (t) => {
+  const ledger = openLedger({ file: `${t.testdir()}/ledger.db`, nowMs: 1, newGatewayId: 'g' })
+  t.teardown(ledger.close)
+  t.equal(ledger.gatewayId, 'g')
+  ledger.openSession({ attemptId: 'c.1', agentId: 'a', commandId: 'c', profile: 'p' }, 1)
+  t.match(ledger.session('c.1'), { profile: 'p', openedAtMs: 1, closedAtMs: null, lastError: null })
+  const end = (status: number | null, failure: string | null) => {
+    const begun = ledger.begin(CALL, [COMMAND], [], allow)
+    if (begun.ok)
+      ledger.settle({
+        ...{ callId: begun.callId, atMs: 2, state: 'settled', status, failure },
+        usage: NO_USAGE,
+        costMicroUsd: 0,
+      })
+    return ledger.session('c.1')?.lastError
+  }
+  t.same(end(529, 'answered 529'), { status: 529, message: 'answered 529' })
+  t.same(end(null, 'not there'), { status: null, message: 'not there' })
+  t.same(end(200, null), null)
+  ledger.failed('c.1', 400, 'not allowed')
+  t.same(ledger.session('c.1')?.lastError, { status: 400, message: 'not allowed' })
+})

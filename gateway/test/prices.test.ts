@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { allowance } from '../src/allowance.ts'
+import { tokensOf } from '../src/input-estimate.ts'
 import { createPrices } from '../src/prices.ts'
 import { NO_USAGE } from '../src/wire/wire.ts'
 
@@ -48,18 +49,25 @@ t.test('whatever a call comes to within what it was allowed, it costs no more th
       fc.nat({ max: 20_000_000 }),
       fc.nat({ max: 200_000 }),
       fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 4, maxLength: 4 }),
-      ([provider, model], bodyBytes, leftMicroUsd, outputTokensMax, [share = 0, read = 0, write = 0, hour = 0]) => {
+      fc.constantFrom('none', '5m', '1h', undefined),
+      ([provider, model], bodyBytes, leftMicroUsd, outputTokensMax, parts, cached) => {
+        const [share = 0, read = 0, write = 0, hour = 0] = parts
         const price = prices.of(provider, model, NOW)
-        const asked = { model, isStream: true, outputTokensMax: outputTokensMax || null, outputTokensLeast: 1024 }
+        const asked = {
+          model,
+          isStream: true,
+          outputTokensMax: outputTokensMax || null,
+          outputTokensLeast: 1024,
+        }
         const left = { microUsd: leftMicroUsd, tokens: Number.POSITIVE_INFINITY, requests: 1 }
-        const allowed = allowance({ asked, bodyBytes, price }, left)
+        const allowed = allowance({ asked, inputTokens: tokensOf(bodyBytes), price, cached }, left)
         if (!allowed.ok) return
-        const inputTokens = Math.floor(share * Math.ceil(bodyBytes / 3))
+        const inputTokens = Math.floor(share * tokensOf(bodyBytes))
         const cacheReadTokens = Math.floor(read * inputTokens)
-        const cacheWriteTokens = Math.floor(write * (inputTokens - cacheReadTokens))
+        const cacheWriteTokens = cached === 'none' ? 0 : Math.floor(write * (inputTokens - cacheReadTokens))
         const cost = price?.microUsd({
           ...{ inputTokens, cacheReadTokens, cacheWriteTokens, webSearches: 0 },
-          cacheWrite1hTokens: Math.floor(hour * cacheWriteTokens),
+          cacheWrite1hTokens: cached === '5m' ? 0 : Math.floor(hour * cacheWriteTokens),
           outputTokens: allowed.outputTokensMax,
         })
         if ((cost ?? 0) > allowed.reserved.microUsd) throw new Error(`${cost} of ${allowed.reserved.microUsd} reserved`)

@@ -36,7 +36,7 @@ export const API_ERRORS = {
   IDENTITY_CONFLICT: [409, 'Another agent, with another journal, holds this agent id and its lease is not over.'],
   STALE_SYNC: [409, 'A later sync of this agent was answered already; nothing was changed, sync again with a new seq.'],
   EPOCH_CHANGED: [409, 'The server was restored from a backup; the agent has to register again and show its journal.'],
-  NOT_YOUR_ATTEMPT: [409, 'A log or file was uploaded for an attempt that was never granted to this agent.'],
+  NOT_YOUR_ATTEMPT: [409, 'A log, file or usage was brought for an attempt that was never granted to this agent.'],
   LOG_ENDED: [409, 'The log of this stream has ended, with fewer bytes than were uploaded now.'],
   UPLOAD_MISSING: [
     409,

@@ -51,6 +51,7 @@ const ANSWERS = {
   log: Compile(protocol.LogCommitted),
   wanted: Compile(protocol.ArtifactsWanted),
   blob: Compile(protocol.BlobCommitted),
+  artifacts: Compile(protocol.CommandArtifacts),
   // What a price is like is between the server and the gateway.
   prices: Compile(Type.Object({ prices: Type.Array(Type.Unknown()) }, { additionalProperties: true })),
   stored: Compile(protocol.UsageStored),
@@ -241,6 +242,14 @@ export function createControlServer({ url, timeoutMs = 30_000 }: { url: string; 
       })
       return got === null ? null : { etag: got.etag, prices: got.answer.prices }
     },
+
+    /** The files that the newest attempt of a command has left. */
+    artifactsOf: (commandId: string, signal: AbortSignal): Promise<protocol.CommandArtifacts> =>
+      required(
+        call('GET', `commands/${encodeURIComponent(commandId)}/artifacts`, ANSWERS.artifacts, null, {
+          ...{ timeoutMs, signal },
+        }),
+      ),
 
     /** Bytes of a content from `offset` on, at most `bytesMax`, and how many it has. Not for one without any. */
     async fetchBlob(

@@ -2,7 +2,7 @@
  * The gateway as the agent sees it: its control socket, one method a call, every answer checked. A call ends in an answer,
  * in `GatewayRefused`, its own word that it will not, or in `GatewayUnavailable`: nothing is known, and it is asked again.
  */
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import {
   ApiErrorBody,
@@ -184,6 +184,8 @@ export function createGatewayClient({ socketPath }: { socketPath: string }) {
 /** A path that the system takes, where it is too long by way of its open folder. */
 function connectable(socketPath: string): { path: string; close: () => void } {
   if (Buffer.byteLength(socketPath) <= SOCKET_PATH_BYTES_MAX) return { path: socketPath, close: () => {} }
+  // The gateway may not have begun yet.
+  mkdirSync(dirname(socketPath), { recursive: true, mode: 0o700 })
   const folder = openSync(dirname(socketPath), constants.O_RDONLY | constants.O_DIRECTORY)
   return { path: `/proc/self/fd/${folder}/${basename(socketPath)}`, close: () => closeSync(folder) }
 }

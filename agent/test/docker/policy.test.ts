@@ -233,3 +233,46 @@ t.test('the name and the labels are the attempt', async (t) => {
   t.equal(attemptOf(name as string), '0198f0aa-x.y_z.7')
   t.equal(attemptOf(poolSandbox().name as string), null)
 })
+
+t.test('of this machine one folder may be there, the one of the attempt, and only to be read', async (t) => {
+  const folder = '/var/lib/agent/gateway/sockets/0123456789abcdef'
+  const of = { for: 'attempt', gatewayFolder: folder } as const
+  const made = sandbox({ gatewayFolder: folder })
+  t.same(loosenings(made, RESOURCES, of), [])
+  t.same(loosenings(made, RESOURCES), ['HostConfig.Mounts'], 'not where none is due')
+  t.same(loosenings(sandbox(), RESOURCES, of), ['HostConfig.Mounts'], 'nor may it be missing')
+  const [input, bind] = made.HostConfig?.Mounts ?? []
+  t.ok(input && bind)
+  for (const changed of [
+    { ...bind, Source: '/var/lib/agent/gateway/sockets' },
+    { ...bind, Source: '/var/lib/agent/gateway/sockets/fedcba9876543210' },
+    { ...bind, Target: '/workspace' },
+    { ...bind, ReadOnly: false },
+    { ...bind, BindOptions: { Propagation: 'rshared' } },
+    { ...bind, BindOptions: { Propagation: 'rprivate', NonRecursive: true } },
+    { ...bind, Type: 'volume' },
+  ])
+    for (const mounts of [
+      [input, changed],
+      [input, bind, changed],
+      [changed, bind],
+      [bind, input],
+    ]) {
+      const options = { ...made, HostConfig: { ...made.HostConfig, Mounts: mounts as never } }
+      t.same(loosenings(options, RESOURCES, of), ['HostConfig.Mounts'], JSON.stringify(mounts))
+    }
+  for (const strange of [
+    '/',
+    '/etc',
+    '/var/run',
+    '/a/b/..',
+    '/a/b/../docker01',
+    'relative/to/it/01234567',
+    '/a//b/01234567',
+  ]) {
+    const options = sandbox({ gatewayFolder: strange })
+    t.same(loosenings(options, RESOURCES, { for: 'attempt', gatewayFolder: strange }), ['HostConfig.Mounts'], strange)
+  }
+  t.same(strayMounts(['/input', '/gateway'], true), [])
+  t.same(strayMounts(['/input', '/gateway']), ['/gateway'], 'a volume of that name is one of the image')
+})

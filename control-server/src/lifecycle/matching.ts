@@ -46,4 +46,11 @@ export const mayTake = (agent: Taker, lane: Lane): boolean =>
   agent.types.includes(lane.type) &&
   (lane.pinnedTo === null || lane.pinnedTo === agent.agentId) &&
   lane.labels.every((label) => agent.labels.includes(label)) &&
-  (lane.engine === null || Object.hasOwn(agent.engines, lane.engine))
+  (lane.engine === null || hasEngine(agent, lane.engine))
+
+/**
+ * Of `shell`, whether it could run now is in what the agent wants. One with a language model may be all that it cannot run,
+ * for want of a key: then the command waits for another agent, or for the key.
+ */
+const hasEngine = ({ engines }: Taker, engine: string): boolean =>
+  Object.hasOwn(engines, engine) && (engine === 'shell' || engines[engine]?.available === true)

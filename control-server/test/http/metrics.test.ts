@@ -58,6 +58,25 @@ t.test('commands and attempts are counted through their lives', async (t) => {
     1,
     'a code of a client is no label',
   )
+  t.equal(now.get(name('command_wait_seconds_sum', 'type="DELAY"')), 5)
+  t.equal(now.get(name('attempt_duration_seconds_count', 'type="DELAY"')), 1)
+})
+
+t.test('what is lost, and what is tried again, is counted', async (t) => {
+  const server = await startServer(t)
+  const { commandId } = await server.submit({ retry: { maxAttempts: 2, retryOn: ['MINE'] }, timeoutMs: 1000 })
+  await server.call('GET', '/commands/next?agentId=curl')
+  const error = { message: 'no', code: 'MINE', retryable: true }
+  await server.call('PUT', `/commands/${commandId}/result`, { agentId: 'curl', error })
+  server.clock.nowMs += 60_000
+  await server.sweep()
+  await server.call('GET', '/commands/next?agentId=curl')
+  server.clock.nowMs += 60_000
+  await server.sweep()
+  const now = await scraped(server)
+  t.equal(now.get(name('command_retries_total', 'type="DELAY"')), 1)
+  t.equal(now.get(name('attempts_lost_total', 'type="DELAY"')), 1)
+  t.equal(now.get(name('command_wait_seconds_count', 'type="DELAY"')), 1, 'of the first start')
 })
 
 t.test('usage of models is counted once, however often it is told', async (t) => {

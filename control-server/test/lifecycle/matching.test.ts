@@ -62,4 +62,8 @@ t.test('what needs an agent that knows profiles goes to none that does not tell 
   t.equal(mayTake(old, dryRun), false)
   t.equal(mayTake({ ...old, engines: { shell: { available: false, reason: 'x' } } }, dryRun), true, 'want says when')
   t.equal(mayTake({ ...old, engines: { codex: { available: true, reason: null } } }, dryRun), false)
+
+  const codex = parseLane(lane({ type: 'RUN_AGENT', payload: { ...plain, engine: 'codex' } }))
+  t.equal(mayTake({ ...old, engines: { codex: { available: true, reason: null } } }, codex), true)
+  t.equal(mayTake({ ...old, engines: { codex: { available: false, reason: 'No key.' } } }, codex), false)
 })

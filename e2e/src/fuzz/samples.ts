@@ -125,6 +125,7 @@ function sampleText(schema: Schema, random: Random, memory: Memory, scope: strin
   if (name === 'agentId') return scope !== '' && random.chance(0.8) ? scope : random.pick(AGENT_IDS)
   if (name === 'journalId' && scope !== '' && random.chance(0.9)) return `journal-of-${scope}`
   if (schema.format === 'date-time') return new Date(Date.now() + random.pick([-1e9, 1000, 1e6, 1e12])).toISOString()
+  if (schema.format === 'date') return new Date(Date.now() + random.pick([-1e9, 0, 1e9])).toISOString().slice(0, 10)
   const fits = (text: Json): text is string =>
     typeof text === 'string' && text.length >= (schema.minLength ?? 0) && new RegExp(schema.pattern ?? '').test(text)
   const known = memory.of(name, scope).filter(fits)

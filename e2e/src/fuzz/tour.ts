@@ -27,7 +27,7 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     ) => {
       visited.push(name)
       const [method = '', url = ''] = name.split(' ')
-      const path = url.replace(/:(\w+)|\*/g, (_, id: string = '*') => ids[id] as string)
+      const path = url.replace(/:(\w+)|\*/g, (_, id: string = '*') => encodeURIComponent(ids[id] as string))
       const isText = typeof body === 'string'
       const response = await fetch(`http://127.0.0.1:${port}${path}${query}`, {
         method,
@@ -81,14 +81,15 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('GET /commands/:commandId/logs', 200, offered)
     // Of whatever it was offered, maybe what an attack left waiting: nothing was granted, which is not this route's fault.
     const [offer] = synced.offers as unknown as { attemptId: string }[]
+    const attemptId = offer?.attemptId ?? 'none'
     await visit('PUT /attempts/:attemptId/logs/:stream', 409, {
-      ids: { attemptId: offer?.attemptId ?? 'none', stream: 'stdout' },
+      ids: { attemptId, stream: 'stdout' },
       query: `?agentId=tourist&incarnation=${incarnation}&epoch=${epoch}`,
       headers: { 'Content-Range': 'bytes */0' },
       body: { sha256: '0'.repeat(64), complete: true },
     })
     const { sha256 } = await visit('POST /uploads', 201, { body: `of tour ${count}` })
-    const uploaded = { ids: { sha256: String(sha256), attemptId: `${commandId}.1` } }
+    const uploaded = { ids: { sha256: String(sha256), attemptId } }
     await visit('GET /uploads/:sha256', 200, uploaded)
     await visit('GET /blobs/:sha256', 200, uploaded)
     await visit('GET /commands/:commandId/artifacts', 200, offered)
@@ -103,6 +104,13 @@ export function createTour(port: number, remember: (answer: Json) => void) {
     await visit('GET /commands/:commandId/artifacts/*', 404, {
       ids: { commandId: String(commandId), '*': 'output/none' },
     })
+    await visit('PUT /attempts/:attemptId/usage', 409, {
+      ...uploaded,
+      query: uploader,
+      body: { gatewayId: 'gateway-1', calls: [] },
+    })
+    await visit('GET /commands/:commandId/usage', 200, offered)
+    await visit('GET /usage', 200, { query: '?groupBy=model' })
     await visit('POST /commands/:commandId/cancel', 200, offered)
     await visit('DELETE /commands/:commandId', 200, offered)
 
@@ -112,6 +120,15 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       ids: { commandId: String(taken.commandId) },
       body: { agentId: 'passer-by', result: { count } },
     })
+
+    // Attacks may have left as many as there can be.
+    const { prices = [] } = (await visit('GET /prices', 200)) as { prices?: Record<'provider' | 'model', string>[] }
+    for (const ids of new Map(prices.map((each) => [`${each.provider} ${each.model}`, each])).values())
+      await visit('DELETE /prices/:provider/:model', 204, { ids })
+    const priced = { ids: { provider: 'openai', model: `model-${count}` } }
+    await visit('PUT /prices/:provider/:model', 201, { ...priced, body: { input: '0.10', output: 1 } })
+    await visit('DELETE /prices/:provider/:model', 204, priced)
+    await visit('GET /metrics', 200)
 
     const any = { 'If-Match': '*' }
     // What the last tour said is used by attacks since.

@@ -1,15 +1,16 @@
-// docs/configuration.md and .env.example name every setting of both processes, and no other.
+// docs/configuration.md and .env.example name every setting of the three processes, and no other.
 
 import { SETTINGS as AGENT } from '@agent-executor/agent/config'
 import { CRASH_POINT_NAMES as AGENT_POINTS } from '@agent-executor/agent/crash-points'
 import { SETTINGS as SERVER } from '@agent-executor/control-server/config'
 import { CRASH_POINT_NAMES as SERVER_POINTS } from '@agent-executor/control-server/crash-points'
+import { SETTINGS as GATEWAY } from '@agent-executor/gateway/config'
 import { COMMAND_TYPES } from '@agent-executor/protocol'
 import type { Setting } from '@agent-executor/runtime'
 import t from 'tap'
 import { filesBelow, readText, tableRows } from '../../src/documents.ts'
 
-const SETTINGS: readonly Setting[] = [...Object.values(SERVER), ...Object.values(AGENT)]
+const SETTINGS: readonly Setting[] = [SERVER, AGENT, GATEWAY].flatMap((table) => Object.values(table))
 const unique = (values: readonly string[]) => [...new Set(values)].sort()
 
 t.test('every setting is in docs/configuration.md, and the reverse', async (t) => {

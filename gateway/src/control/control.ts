@@ -1,4 +1,5 @@
 /** The control API, which an agent has on a Unix socket: lets attempts in, and tells what they used. */
+import { randomUUID } from 'node:crypto'
 import type { LimitUnit, LlmCall, UsageLimits, UsageTotal } from '@agent-executor/protocol'
 import type { Static } from '@agent-executor/protocol/typebox'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -36,6 +37,7 @@ export function buildControl({
 }: ControlOptions): FastifyInstance {
   const app = fastify({
     logger: false,
+    genReqId: () => randomUUID(),
     bodyLimit: BODY_BYTES_MAX,
     forceCloseConnections: true,
     // Fastify's own would make "5" a 5, and leave out what is unknown.

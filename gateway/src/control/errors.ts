@@ -55,19 +55,19 @@ function codeOf(error: FastifyError): ErrorCode {
     : 'INTERNAL'
 }
 
-const bodyOf = (code: ErrorCode, details?: Detail[]) => {
+const bodyOf = (code: ErrorCode, requestId: string, details?: Detail[]) => {
   const [statusCode, meaning] = ERRORS[code]
   const [first] = details ?? []
   const message = first === undefined ? meaning : `${first.path} ${first.message}`.trim()
-  return { statusCode, error: STATUS_CODES[statusCode], code, message, ...(details && { details }) }
+  return { statusCode, error: STATUS_CODES[statusCode], code, message, ...(details && { details }), requestId }
 }
 
 export function installErrors(app: FastifyInstance, log: (facts: object, message: string) => void): void {
-  app.setErrorHandler((error: FastifyError, _request, reply) => {
+  app.setErrorHandler((error: FastifyError, request, reply) => {
     const code = codeOf(error)
-    if (code === 'INTERNAL') log({ err: error }, 'a request of the control API failed')
-    const body = bodyOf(code, detailsOf(error))
+    if (code === 'INTERNAL') log({ err: error, requestId: request.id }, 'a request of the control API failed')
+    const body = bodyOf(code, request.id, detailsOf(error))
     return reply.status(body.statusCode).send(body)
   })
-  app.setNotFoundHandler((_request, reply) => reply.status(404).send(bodyOf('NOT_FOUND')))
+  app.setNotFoundHandler((request, reply) => reply.status(404).send(bodyOf('NOT_FOUND', request.id)))
 }

@@ -1,4 +1,4 @@
-/** What the control API takes. Bodies are exact: what is not named here is refused. */
+/** What the control API takes. Bodies are exact but for prices: what is not named here is refused. */
 import { ATTEMPT_ID_PATTERN, UsageLimits } from '@agent-executor/protocol'
 import { type Static, Type } from '@agent-executor/protocol/typebox'
 import { PROVIDERS } from '../providers.ts'
@@ -59,7 +59,8 @@ export const PricesBody = Type.Object(
           cacheWrite: Type.Optional(Amount),
           cacheWrite1h: Type.Optional(Amount),
         },
-        closed,
+        // Those of a server that is newer may say more.
+        { additionalProperties: true },
       ),
       { maxItems: 10_000 },
     ),

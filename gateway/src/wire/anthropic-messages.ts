@@ -1,7 +1,6 @@
 /** Anthropic's Messages. Its counts of input leave out what the cache has, and those of a stream replace one another. */
 import { refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import {
-  type Cached,
   countOf,
   hasCounts,
   type JsonObject,
@@ -31,7 +30,6 @@ export const anthropicMessages: Wire = {
     isStream: body.stream === true,
     outputTokensMax: limitOf('/max_tokens', body.max_tokens),
     outputTokensLeast: Math.max(OUTPUT_TOKENS_LEAST, countOf(objectOf(body.thinking).budget_tokens) + 1),
-    cached: cachedOf(JSON.stringify(body)),
   }),
   enclosed(body) {
     refuseElsewhere('/messages', body.messages, isElsewhere)
@@ -41,8 +39,10 @@ export const anthropicMessages: Wire = {
     const own = without(body, 'mcp_servers', 'service_tier', 'speed', 'inference_geo')
     return withTools(own, (tool) => (OWN_TOOLS.test(String(tool.type ?? 'custom')) ? tool : null))
   },
+  // In the text of a value the quotes have backslashes.
+  cached: (text) => (!text.includes('"cache_control":') ? 'none' : text.includes('"ttl":"1h"') ? '1h' : '5m'),
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),
-  limited: (body, outputTokensMax) => ({ ...body, max_tokens: outputTokensMax }),
+  limited: (body, outputTokensMax) => (outputTokensMax === null ? body : { ...body, max_tokens: outputTokensMax }),
   reader: createReader,
   refusal(cause, message): Refusal {
     const { status, type } = REFUSALS[cause]
@@ -60,10 +60,6 @@ const OWN_TOOLS = /^(custom|bash_.*|text_editor_.*|computer_.*|memory_.*|tool_se
 
 /** The source of an image or a document. */
 const isElsewhere = ({ source }: JsonObject): boolean => ['url', 'file'].includes(String(objectOf(source).type))
-
-/** In the text of a value the quotes have backslashes. */
-const cachedOf = (text: string): Cached =>
-  !text.includes('"cache_control":') ? 'none' : text.includes('"ttl":"1h"') ? '1h' : '5m'
 
 function createReader(): UsageReader {
   let told: JsonObject | null = null

@@ -56,10 +56,10 @@ export const gemini: Wire = {
     path: path.replace(/\/models\/[^/:]+:/, `/models/${model}:`),
     body: 'model' in body ? { ...body, model: `models/${model}` } : body,
   }),
-  limited: (body, outputTokensMax) => ({
-    ...body,
-    generationConfig: { ...objectOf(body.generationConfig), maxOutputTokens: outputTokensMax },
-  }),
+  limited: (body, outputTokensMax) =>
+    outputTokensMax === null
+      ? body
+      : { ...body, generationConfig: { ...objectOf(body.generationConfig), maxOutputTokens: outputTokensMax } },
   reader: createReader,
   refusal(cause, message) {
     const { code, status } = REFUSALS[cause]

@@ -39,7 +39,7 @@ export const openaiChat: Wire = {
       body.max_tokens !== undefined && body.max_completion_tokens === undefined ? 'max_tokens' : 'max_completion_tokens'
     const told =
       body.stream === true ? { stream_options: { ...objectOf(body.stream_options), include_usage: true } } : {}
-    return { ...body, [name]: outputTokensMax, ...told }
+    return { ...body, ...told, ...(outputTokensMax !== null && { [name]: outputTokensMax }) }
   },
   reader: createReader,
   refusal: (cause, message) => openaiRefusal(cause, message, 402),

@@ -34,7 +34,8 @@ export const openaiResponses: Wire = {
     return withTools(without(body, 'service_tier'), (tool) => (isOwn(tool) ? tool : null))
   },
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),
-  limited: (body, outputTokensMax) => ({ ...body, max_output_tokens: outputTokensMax }),
+  limited: (body, outputTokensMax) =>
+    outputTokensMax === null ? body : { ...body, max_output_tokens: outputTokensMax },
   reader: createReader,
   // Its client repeats a 402, and ends at once with this.
   refusal: (cause, message) => openaiRefusal(cause, message, 429),

@@ -39,10 +39,9 @@ export type Asked = {
   outputTokensMax: number | null
   /** With less the provider would refuse, or the answer be of no use. */
   outputTokensLeast: number
-  /** How long of it may be written to a cache, which costs more than what is not; absent: as long as there is. */
-  cached?: Cached
 }
 
+/** For how long a request may be written to a cache, which costs more than what is not. */
 export type Cached = 'none' | '5m' | '1h'
 
 /** Takes in what a call answers, in its order. */
@@ -77,10 +76,12 @@ export type Wire = {
    * what is not in it.
    */
   enclosed: (body: JsonObject) => JsonObject
+  /** Of the text of a request; absent: nobody knows. */
+  cached?: (text: string) => Cached
   /** The request for another model. */
   renamed: (path: string, body: JsonObject, model: string) => { path: string; body: JsonObject }
-  /** The request with this limit, and with its usage told in the answer. */
-  limited: (body: JsonObject, outputTokensMax: number) => JsonObject
+  /** The request with this limit, or as it is where that is null; and with its usage told in the answer. */
+  limited: (body: JsonObject, outputTokensMax: number | null) => JsonObject
   reader: () => UsageReader
   refusal: (cause: RefusalCause, message: string) => Refusal
 }

@@ -23,7 +23,7 @@ export type End = {
 }
 
 /** Of the gateway alone, where no sandbox can write. */
-type Told = Pick<SessionUsage, 'refusals' | 'lastError' | 'calls'>
+type Told = Pick<SessionUsage, 'refusals' | 'lastError'>
 
 /** `hook` is null where a hook failed and nobody can say which. */
 export type Failed = { code: FailureCode; message: string; details?: { hook: HookName | null } }
@@ -123,13 +123,11 @@ const ENGINE_REASONS = {
   ENGINE_ERROR: 'engineError',
 } as const satisfies Partial<Record<FailureCode, RunAgentReason>>
 
-/** What it says itself; where a provider has refused the last call, the gateway says it better. Null: neither says anything. */
+/** What it says itself; where the newest call has failed, the gateway says it better. Null: neither says anything. */
 function engineFailure({ outcome, gateway }: NonNullable<End['engine']>, exitCode: number): Verdict | null {
   const failure = outcome?.failure ?? null
   if (failure === null && exitCode === 0) return null
-  const last = gateway?.calls.at(-1)
-  const isLast = last === undefined || last.status === null || last.status >= 400
-  if (gateway?.lastError != null && isLast)
+  if (gateway?.lastError != null)
     return { reason: 'gatewayError', failure: { code: 'GATEWAY_ERROR', message: gateway.lastError.message } }
   return failure === null ? null : { reason: ENGINE_REASONS[failure.code], failure }
 }

@@ -10,15 +10,20 @@ import { quoted } from './environment.ts'
 /** Of the sandbox alone, and none that an engine would start something of its own on. */
 const GATEWAY_PORT = 47_100
 export const GATEWAY_URL = `http://127.0.0.1:${GATEWAY_PORT}`
+/** For an agent to be started again, whose gateway dies with it. */
+const GATEWAY_PATIENCE_MS = 30_000
 const SOCKET = `${GATEWAY}/gateway.sock`
 
-type Asked = Pick<
+export type Asked = Pick<
   RunAgentPayload,
-  'engine' | 'model' | 'system' | 'tools' | 'mcpServers' | 'limits' | 'resume' | 'egress'
+  'engine' | 'model' | 'system' | 'tools' | 'mcpServers' | 'limits' | 'resume' | 'egress' | 'secrets'
 >
 
 /** Whether it has a language model, whose calls are counted. */
 export const hasModel = (engine: string): boolean => (engineNamed(engine)?.providers.length ?? 0) > 0
+
+/** Below the home folder; none where a conversation cannot go on. */
+export const sessionFilesOf = (engine: string): readonly string[] => adapterOf(engine)?.sessionFiles ?? []
 
 /** Whether it gets the socket of a gateway. */
 export const hasWayOut = ({ engine, egress = [] }: Pick<Asked, 'engine' | 'egress'>): boolean =>
@@ -28,7 +33,8 @@ export const hasWayOut = ({ engine, egress = [] }: Pick<Asked, 'engine' | 'egres
 export const callOf = (payload: Asked, sessionId: string, folder = INPUT): EngineCall | null =>
   adapterOf(payload.engine)?.call({
     model: payload.model ?? null,
-    system: payload.system ?? null,
+    // The payload itself has it without what is secret.
+    system: payload.secrets?.system ?? payload.system ?? null,
     tools: payload.tools ?? {},
     mcpServers: payload.mcpServers ?? {},
     sessionId,
@@ -51,7 +57,8 @@ export function engineFiles(payload: Asked, call: EngineCall): EngineFiles | nul
   const through = ['node', `${INPUT}/forwarder.mjs`, String(GATEWAY_PORT), SOCKET]
   const stdin = call.stdin === 'prompt' ? `${INPUT}/prompt` : '/dev/null'
   const engine = ['/bin/sh', '-c', `exec "$@" <${stdin}`, 'sh', ...call.argv]
-  return { script: `exec ${[...through, ...engine].map(quoted).join(' ')}\n`, home: call.homeFiles }
+  const patience = `FORWARDER_PATIENCE_MS=${GATEWAY_PATIENCE_MS}; export FORWARDER_PATIENCE_MS`
+  return { script: `${patience}\nexec ${[...through, ...engine].map(quoted).join(' ')}\n`, home: call.homeFiles }
 }
 
 /** What it finds in its environment, whatever the command says. A proxy is for the hosts of the profile, and for them alone. */

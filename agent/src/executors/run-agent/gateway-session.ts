@@ -46,6 +46,9 @@ export function createAttemptSession(gateway: Gateway, attemptId: string, body: 
       return gateway.open(attemptId, body)
     },
 
+    /** For what is read of a container that has ended; its folder is there again. */
+    reopen: (): Promise<string> => gateway.open(attemptId, body),
+
     /** For a container that runs. */
     keepOpen: (): void => gateway.keepOpen(attemptId, body),
 

@@ -7,9 +7,9 @@ import {
   type RunAgentFile,
   type RunAgentPayload,
 } from '@agent-executor/protocol'
-import { INPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
+import { INPUT, OUTPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
-import { callOf, type EngineFiles, hasWayOut, quarantine } from './engine-call.ts'
+import { type Asked, callOf, type EngineFiles, hasWayOut, quarantine, sessionFilesOf } from './engine-call.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
 import { CHANGES, NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
@@ -30,24 +30,46 @@ export const GUARD = [
   `if [ -s ${ONCE} ]; then echo '${RAN_BEFORE}' >&2; exit ${NOT_BEGUN_EXIT_CODE}; fi`,
   `echo begun >${ONCE} || exit ${NOT_BEGUN_EXIT_CODE}`,
 ]
+/** The conversation that goes on, in the volume; and where one is left for a later run. */
+export const SESSION_INPUT = 'session.tar'
+export const SESSION_OUTPUT = `${OUTPUT}/.agent-executor-session.tar`
 const FILES = [
   `if [ -d ${INPUT}/files ]; then cp -R ${INPUT}/files/. ${WORKSPACE}/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
+  // Before the engine's settings, which win.
+  `if [ -f ${INPUT}/${SESSION_INPUT} ]; then tar -C "$HOME" -xf ${INPUT}/${SESSION_INPUT} || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
   `if [ -d ${INPUT}/home ]; then cp -R ${INPUT}/home/. "$HOME"/ || exit ${NOT_BEGUN_EXIT_CODE}; fi`,
 ]
 
 type Hooks = NonNullable<RunAgentPayload['hooks']>
 
-type Script = Pick<RunAgentPayload, 'engine' | 'hooks' | 'artifacts' | 'egress'> & {
+type Wanted = Asked & Pick<RunAgentPayload, 'hooks' | 'artifacts'>
+type Script = Wanted & {
   /** When the container ends by itself, counted from here. */
   endsAfterMs: number
 }
+
+/** Patterns of what is kept: with the conversation of an engine that can go on with one, unless nothing is to be kept. */
+export function keptPatterns({ engine, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] }: Wanted): readonly string[] {
+  return artifacts.length === 0 || sessionFilesOf(engine).length === 0 ? artifacts : [...artifacts, SESSION_OUTPUT]
+}
+
+const keepingSession = (files: readonly string[]): string[] => [
+  'keep_session() {',
+  '  cd "$HOME" || return',
+  '  set --',
+  `  for each in ${files.map(quoted).join(' ')}; do if [ -e "$each" ]; then set -- "$@" "$each"; fi; done`,
+  `  rm -rf ${SESSION_OUTPUT}`,
+  `  if [ $# -gt 0 ]; then tar -cf ${SESSION_OUTPUT} -- "$@" 2>/dev/null; fi`,
+  '}',
+]
 
 /** The first command of the container; nothing in it is of the prompt, of a script or secret. */
 export const entryScript = (script: Script): string => [...GUARD, ...FILES, engineScript(script, INPUT)].join('\n')
 
 /** What comes behind the guard, with its input in this folder. */
 export function engineScript(script: Script, folder: string): string {
-  const { hooks = {}, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] } = script
+  const { hooks = {} } = script
+  const artifacts = keptPatterns(script)
   // What the session is called has no part in what is said here.
   const aside = quarantine(callOf(script, '', folder) ?? { quarantine: [] })
   const command = commandOf(script, folder)
@@ -58,7 +80,9 @@ export function engineScript(script: Script, folder: string): string {
     `if [ -f ${folder}/env ]; then . ${folder}/env; fi`,
     // An engine that is alone is all there is; a supervisor still packs what is there.
     deadline(script.endsAfterMs, isAlone ? 'kill -s KILL -- -1' : 'kill -s USR2 $$'),
-    ...(isAlone ? [`exec ${command}`] : supervised(command, { hooks, artifacts, aside }, folder)),
+    ...(isAlone
+      ? [`exec ${command}`]
+      : supervised(command, { hooks, artifacts, aside, sessionFiles: sessionFilesOf(script.engine) }, folder)),
   ].join('\n')
 }
 
@@ -79,9 +103,14 @@ const commandOf = (script: Script, folder: string): string => {
   return argv.map(quoted).join(' ')
 }
 
-type Around = { hooks: Hooks; artifacts: readonly string[]; aside: readonly string[] }
+type Around = {
+  hooks: Hooks
+  artifacts: readonly string[]
+  aside: readonly string[]
+  sessionFiles: readonly string[]
+}
 
-function supervised(command: string, { hooks, artifacts, aside }: Around, folder: string): string[] {
+function supervised(command: string, { hooks, artifacts, aside, sessionFiles }: Around, folder: string): string[] {
   const run = (name: HookName): string => {
     const { timeoutMs } = hooks[name] as Hook
     return `hook ${name} ${(timeoutMs / 1000).toFixed(3)} || failed=\${failed:-${name}}`
@@ -89,10 +118,12 @@ function supervised(command: string, { hooks, artifacts, aside }: Around, folder
   const when = (name: HookName, condition: string): string[] =>
     hooks[name] === undefined ? [] : [`if ${condition}; then why; ${run(name)}; fi`]
   const hasHooks = HOOK_NAMES.some((name) => hooks[name] !== undefined)
+  const keepsSession = sessionFiles.length > 0 && artifacts.length > 0
   return [
     ...supervisor(`${folder}/hooks`),
     ...(artifacts.length === 0 ? [] : [...CHANGES, ...PACK]),
     ...aside,
+    ...(keepsSession ? keepingSession(sessionFiles) : []),
     ...(hooks.pre === undefined ? [] : [run('pre')]),
     `if [ -z "$failed$stopped" ]; then`,
     ...(artifacts.length === 0 ? [] : ['  if [ -e /workspace/.git ]; then base=$(base_of); fi']),
@@ -107,7 +138,7 @@ function supervised(command: string, { hooks, artifacts, aside }: Around, folder
     ...when('post', '[ "$engine" = 0 ] && [ -z "$stopped" ]'),
     ...when('onFailure', '[ "$engine" != 0 ] || [ -n "$failed$stopped" ]'),
     ...when('always', 'true'),
-    ...packing(artifacts),
+    ...packing(artifacts, keepsSession ? ['(keep_session)'] : []),
     // After whatever the engine has left running is gone, which could write after it.
     ...(hasHooks ? [`printf '\\nagent-executor: ended%s\\n' "$ended" >&2`] : []),
     'if [ -n "$engine" ] && [ "$engine" != 0 ]; then exit "$engine"; fi',
@@ -172,16 +203,21 @@ export const contentOf = ({ content, contentBase64 = '' }: RunAgentFile): Buffer
   content === undefined ? Buffer.from(contentBase64, 'base64') : Buffer.from(content)
 
 /** Of a file that comes as it is read. */
-export type UploadedFile = { path: string; mode?: '0644' | '0755'; bytes: number; content: () => AsyncIterable<Buffer> }
+export type UploadedFile = {
+  /** In the volume. */ path: string
+  mode?: '0644' | '0755'
+  bytes: number
+  content: () => AsyncIterable<Buffer>
+}
 
 /** Beside what `inputTar` has put there. */
 export function uploadsTar(files: readonly UploadedFile[]): AsyncGenerator<Buffer> {
-  const folders = new Set(files.flatMap(({ path }) => foldersOf(`files/${path}`)))
+  const folders = new Set(files.flatMap(({ path }) => foldersOf(path)))
   return tarStream(
     [...folders].map((path): TarEntry => ({ path, mode: 0o755, uid: ROOT, content: null })),
     files.map(
       ({ path, mode = '0644', bytes, content }): TarFile => ({
-        ...{ path: `files/${path}`, mode: Number.parseInt(mode, 8), uid: ROOT, bytes, content },
+        ...{ path, mode: Number.parseInt(mode, 8), uid: ROOT, bytes, content },
       }),
     ),
   )

@@ -55,7 +55,7 @@ export const PACK = [
 ] as const
 
 /** The call of it for these patterns. */
-export function packing(patterns: readonly string[]): string[] {
+export function packing(patterns: readonly string[], before: readonly string[] = []): string[] {
   const paths = patterns.map(absolute)
   const roots = [OUTPUT, WORKSPACE].filter((root) => paths.some((path) => path.startsWith(`${root}/`)))
   if (roots.length === 0) return []
@@ -64,6 +64,7 @@ export function packing(patterns: readonly string[]): string[] {
   return [
     // What the engine has left running would write while it is read.
     'end_others',
+    ...before,
     'if [ -n "$base" ]; then changes; fi',
     `if ${roots.map((root) => `is_empty ${root}`).join(' && ')}; then printf 'end:none\\0' >>${NOTES}`,
     `else pack ${found} ! -type d \\( ${tests} \\); fi`,

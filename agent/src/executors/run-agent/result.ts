@@ -5,6 +5,7 @@ import type { Left } from '../../files/spools.ts'
 import type { SessionUsage } from '../../gateway/client.ts'
 import { createCapture } from './capture.ts'
 import type { EngineReader } from './engine-reader.ts'
+import { SESSION_OUTPUT } from './input.ts'
 import type { Read } from './outputs.ts'
 
 const nothing = createCapture(2)
@@ -57,7 +58,7 @@ const spentOf = ({ total, costMicroUsd }: SessionUsage) => ({
 /** Whether it has left neither words nor files. */
 export const isEmpty = ({ answer, artifacts, changes, artifactsSkipped, artifactsMissing }: RunAgentResult): boolean =>
   (answer ?? '').trim() === '' &&
-  artifacts.length === 0 &&
+  artifacts.every(({ name }) => `/${name}` === SESSION_OUTPUT) &&
   (changes?.count ?? 0) === 0 &&
   artifactsSkipped === undefined &&
   artifactsMissing === undefined

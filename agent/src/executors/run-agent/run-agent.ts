@@ -12,7 +12,6 @@ import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { adapterOf } from '@agent-executor/engines'
 import {
-  ARTIFACT_PATTERNS_DEFAULT,
   attemptId,
   ENGINE_DEFINITIONS,
   type FailureCode,
@@ -31,6 +30,7 @@ import type { Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
 import { availability } from './availability.ts'
+import { type Brought, broughtBy, type Conversations } from './brought.ts'
 import { classify, type Failed } from './classify.ts'
 import { dryRun } from './dry-run.ts'
 import { callOf, engineEnv, engineFiles, hasModel, hasWayOut } from './engine-call.ts'
@@ -38,7 +38,7 @@ import { createEngineReader } from './engine-reader.ts'
 import { environment, environmentFile } from './environment.ts'
 import { createAttemptSession, type Gateway, sessionBody } from './gateway-session.ts'
 import { endedFrom } from './hooks.ts'
-import { type Input, inputTar, ONCE, type UploadedFile, uploadsTar } from './input.ts'
+import { type Input, inputTar, keptPatterns, ONCE, uploadsTar } from './input.ts'
 import { createOutputs, LAST_BYTE_TO_EXIT_MS } from './outputs.ts'
 import { PACKED_FOLDER } from './pack.ts'
 import type { Pool } from './pool.ts'
@@ -58,6 +58,8 @@ export type RunAgentOptions = Terms & {
   /** What commands have uploaded, and what attempts leave. */
   inputs: Pick<Inputs, 'fetch' | 'content' | 'remove'>
   artifacts: Collector
+  /** What engines have left of their conversations. */
+  conversations?: Conversations
   /** Taken out of all output. */
   secrets: readonly string[]
   /** Containers that are started already; null where there are none to be. */
@@ -204,6 +206,8 @@ function createAttempt(
   let deliveredAtMs: number | null = null
   let restarts = 0
   let archiveReads = 0
+  let left: Left | null = null
+  let isReopened = false
   /** By `performance.now()`: a call of a model was under way. */
   let busyAtMs = Number.NEGATIVE_INFINITY
 
@@ -277,8 +281,8 @@ function createAttempt(
       return failed({ code: 'GATEWAY_ERROR', message: 'This agent has no gateway: it was given no key of a provider.' })
     const prepared = prepare(options, work, session === null ? null : await session.open())
     if ('code' in prepared) return failed(prepared)
-    const files = await fetched()
-    if (!('files' in files)) return files.failed === null ? null : failed(files.failed)
+    const got = await brought()
+    if (got.type !== 'brought') return got.type === 'stopped' ? null : failed(got)
     try {
       await docker.create(prepared.made)
     } catch (error) {
@@ -291,35 +295,24 @@ function createAttempt(
     return null
   }
 
-  /** What the command has uploaded, on this disk; `failed` null: asked to stop meanwhile. */
-  const fetched = async (): Promise<{ files: UploadedFile[] } | { failed: Failed | null }> => {
-    const uploads = (payload.files ?? []).flatMap(({ upload, ...file }) =>
-      upload === undefined ? [] : [{ ...file, upload }],
-    )
-    if (uploads.length === 0) return { files: [] }
-    const { inputs } = options
-    const sha256s = uploads.map(({ upload }) => upload)
-    const got = await inputs.fetch(owner.attemptId, sha256s, signal)
-    if (got.type === 'stopped') return { failed: null }
-    if (got.type === 'failed') return { failed: { code: 'FILES_UNAVAILABLE', message: got.message } }
-    const files = uploads.map(({ upload, ...file }) => ({
-      ...{ ...file, bytes: got.bytes[upload] ?? 0, content: () => inputs.content(owner.attemptId, upload) },
-    }))
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-    const { workspaceBytes } = resourcesOf(options, payload)
-    if (bytes <= workspaceBytes) return { files }
-    const message = `The uploads have ${bytes} bytes, the workspace ${workspaceBytes}.`
-    return { failed: { code: 'RESOURCES_REFUSED', message } }
-  }
+  /** As a rule once, before the container is made. */
+  const brought = (): Promise<Brought> =>
+    broughtBy(payload, {
+      ...{
+        attemptId: owner.attemptId,
+        inputs: options.inputs,
+        conversations: options.conversations ?? NO_CONVERSATIONS,
+      },
+      ...{ workspaceBytes: resourcesOf(options, payload).workspaceBytes, signal },
+    })
 
   const start = async (seen: Seen): Promise<Ending | null> => {
     const stray = strayMounts(seen.mounts, session !== null)
     if (stray.length > 0)
       return notStarted(seen, `The image declares volumes, whose size nothing bounds: ${stray}.`, startAsked)
-    // As a rule they were fetched before it was made.
-    const got = await fetched()
-    if (!('files' in got))
-      return got.failed === null ? null : notStarted(seen, got.failed.message, startAsked, got.failed.code)
+    const got = await brought()
+    if (got.type !== 'brought')
+      return got.type === 'stopped' ? null : notStarted(seen, got.message, startAsked, got.code)
     try {
       await docker.put(seen.id, INPUT, inputTar(input, loggedId === null))
       if (got.files.length > 0) await docker.put(seen.id, INPUT, Readable.from(uploadsTar(got.files)))
@@ -490,7 +483,7 @@ function createAttempt(
     crashPoint('container.exited')
     loggedId ??= seen.id
     // Before the session ends: Docker reads nothing of a container whose mounts are gone.
-    const left = await leftIn(seen.id)
+    const files = await leftIn(seen.id)
     const used = (await session?.end()) ?? null
     const read = await outputs.read(seen.id)
     const lastWords = lastWordsOf(read)
@@ -509,7 +502,7 @@ function createAttempt(
       engine: hasModel(payload.engine) ? { outcome, gateway: used } : null,
     })
     const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
-    const result = resultOf({ payload, image }, end, read, left)
+    const result = resultOf({ payload, image }, end, read, files)
     if (hasHooks) result.hooks = ofHooks?.hooks ?? null
     if (hasModel(payload.engine)) Object.assign(result, engineResult(outcome, reader, used))
     const failure =
@@ -539,10 +532,15 @@ function createAttempt(
     return Object.assign(failed({ code: 'INTERRUPTED', message }), { result })
   }
 
-  /** What it has packed; read once, whoever began. */
+  /** What it has packed; read once, whoever began. In this life it is remembered: the spool is gone when it is uploaded. */
   const leftIn = async (id: string): Promise<Left> => {
+    left ??= await readLeft(id)
+    return left
+  }
+
+  const readLeft = async (id: string): Promise<Left> => {
     const { artifacts } = options
-    const patterns = payload.artifacts ?? ARTIFACT_PATTERNS_DEFAULT
+    const patterns = keptPatterns(payload)
     const before = artifacts.collected(owner.attemptId)
     if (before !== null) return before
     if (patterns.length === 0) return NOTHING_LEFT
@@ -550,6 +548,12 @@ function createAttempt(
     try {
       return await artifacts.collect(owner.attemptId, await docker.archive(id, `${INPUT}/${PACKED_FOLDER}`), patterns)
     } catch (error) {
+      // An earlier life may have ended the session: its folder is made anew, and Docker asked again.
+      if (error instanceof DockerRefused && session !== null && !isReopened) {
+        await session.reopen()
+        isReopened = true
+        return readLeft(id)
+      }
       // Of a container that an agent of before has made.
       if (error instanceof DockerRefused) return { ...NOTHING_LEFT, missing: 'unreadable' }
       throw error instanceof ArchiveBroken ? new DockerUnavailable(`archive: ${error.message}`) : error
@@ -558,6 +562,8 @@ function createAttempt(
 
   return { run }
 }
+
+const NO_CONVERSATIONS: Conversations = { find: async () => ({ type: 'none' }) }
 
 const NO_CHANGES: Failed = { code: 'NO_CHANGES', message: 'The engine has left neither an answer nor a file.' }
 

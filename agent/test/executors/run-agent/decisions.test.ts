@@ -1,10 +1,13 @@
 // What comes next, and what an end means: every combination as a row.
+import type { EngineOutcome } from '@agent-executor/engines'
 import { FAILURE_CODES } from '@agent-executor/protocol'
 import t from 'tap'
 import { containerName, LABELS } from '../../../src/docker/create-options.ts'
+import { availability } from '../../../src/executors/run-agent/availability.ts'
 import { classify, type End } from '../../../src/executors/run-agent/classify.ts'
 import { RAN_BEFORE } from '../../../src/executors/run-agent/input.ts'
 import { mayStartAnew, nextStep } from '../../../src/executors/run-agent/step.ts'
+import type { SessionUsage } from '../../../src/gateway/client.ts'
 
 const owner = { agentId: 'a', attemptId: 'c.1' }
 const ours = { [LABELS.agent]: 'a', [LABELS.attempt]: 'c.1' }
@@ -115,4 +118,113 @@ t.test('what an end means', async (t) => {
     t.equal(verdict.failure?.code ?? null, code, JSON.stringify(change))
     if (code !== null) t.ok(code in FAILURE_CODES)
   }
+})
+
+t.test('what the end of an engine with a language model means', async (t) => {
+  const NO_CALLS = { refusals: [], lastError: null }
+  const refused = (unit: SessionUsage['refusals'][number]['unit']) => ({ unit, scope: 'command', count: 1 })
+  const said = (code: NonNullable<EngineOutcome['failure']>['code']): EngineOutcome => ({
+    ...{ answer: null, sessionId: null },
+    failure: { code, message: 'it says' },
+  })
+  const fine: EngineOutcome = { answer: 'done', sessionId: null, failure: null }
+  const rows: [
+    string,
+    Partial<End>,
+    EngineOutcome | null,
+    Partial<typeof NO_CALLS | SessionUsage> | null,
+    string,
+    string | null,
+  ][] = [
+    ['all is well', {}, fine, {}, 'exited', null],
+    ['nobody could ask the gateway', {}, fine, null, 'exited', null],
+    [
+      'money',
+      { exitCode: 1 },
+      said('ENGINE_ERROR'),
+      { refusals: [refused('costMicroUsd')] },
+      'budget',
+      'BUDGET_EXCEEDED',
+    ],
+    ['tokens', { exitCode: 1 }, fine, { refusals: [refused('tokens')] }, 'budget', 'BUDGET_EXCEEDED'],
+    ['turns', { exitCode: 1 }, fine, { refusals: [refused('requests')] }, 'turnLimit', 'TURN_LIMIT'],
+    [
+      'both',
+      { exitCode: 1 },
+      fine,
+      { refusals: [refused('requests'), refused('tokens')] },
+      'budget',
+      'BUDGET_EXCEEDED',
+    ],
+    ['a price that nobody knows', { exitCode: 1 }, fine, { refusals: [refused(null)] }, 'budget', 'BUDGET_EXCEEDED'],
+    ['refused, and it says that all is well', {}, fine, { refusals: [refused('tokens')] }, 'budget', 'BUDGET_EXCEEDED'],
+    ['it says that it failed, with 0', {}, said('ENGINE_ERROR'), {}, 'engineError', 'ENGINE_ERROR'],
+    ['it says that it has no turns left', { exitCode: 1 }, said('TURN_LIMIT'), {}, 'turnLimit', 'TURN_LIMIT'],
+    [
+      'a provider that refuses',
+      { exitCode: 1 },
+      said('ENGINE_ERROR'),
+      { lastError: { status: 401, message: '401' } },
+      'gatewayError',
+      'GATEWAY_ERROR',
+    ],
+    [
+      'a provider that nobody reaches, and silence',
+      { exitCode: 1 },
+      null,
+      { lastError: { status: null, message: 'none' } },
+      'gatewayError',
+      'GATEWAY_ERROR',
+    ],
+    [
+      'what is left of a status of HTTP is no signal',
+      { exitCode: 145 },
+      said('GATEWAY_ERROR'),
+      {},
+      'gatewayError',
+      'GATEWAY_ERROR',
+    ],
+    ['a signal is one', { exitCode: 139 }, said('ENGINE_ERROR'), {}, 'signal', 'EXIT_SIGNAL'],
+    ['it says nothing', { exitCode: 1 }, fine, {}, 'exited', 'EXIT_NONZERO'],
+    [
+      'stopped by this agent',
+      { exitCode: 143, stoppedFor: 'timeout' },
+      said('ENGINE_ERROR'),
+      { refusals: [refused('tokens')] },
+      'timeout',
+      'CANCELLED',
+    ],
+    ['out of memory', { exitCode: 137, oomKilled: true }, null, {}, 'outOfMemory', 'OOM_KILLED'],
+    ['the machine died', { exitCode: 255, unwatched: true }, null, {}, 'hostStopped', 'HOST_STOPPED'],
+  ]
+  for (const [name, change, outcome, told, reason, code] of rows) {
+    const gateway = told === null ? null : ({ ...NO_CALLS, ...told } as SessionUsage)
+    const verdict = classify({ ...end(change), engine: { outcome, gateway } })
+    t.equal(verdict.reason, reason, name)
+    t.equal(verdict.failure?.code ?? null, code, name)
+  }
+})
+
+t.test('an engine is available where its image and a key for it are', async (t) => {
+  const gateway = (up: boolean, ...keys: string[]) => ({
+    up: () => up,
+    reason: () => 'ECONNREFUSED',
+    has: (name: string) => keys.includes(name),
+  })
+  const machine = {
+    ...{ slots: 1, docker: { up: true, reason: '' }, image: 'an-image', runtime: '', hasImage: true, hasRuntime: true },
+    ...{ providers: ['anthropic', 'openai'] as const, gateway: gateway(true, 'openai') },
+  }
+  t.same(availability(machine), { available: true, reason: null }, 'one of its providers will do')
+  const rows: [object, RegExp][] = [
+    [{ gateway: gateway(true, 'gemini') }, /no key for anthropic or openai/],
+    [{ gateway: gateway(false, 'openai') }, /does not answer: ECONNREFUSED/],
+    [{ gateway: null }, /no gateway/],
+    [{ hasImage: false }, /an-image/],
+    [{ hasImage: null }, /not asked/],
+    [{ slots: 0 }, /MAX_CONCURRENT_AGENTS/],
+    [{ docker: { up: false, reason: 'gone' } }, /gone/],
+  ]
+  for (const [change, reason] of rows) t.match(availability({ ...machine, ...change }), { available: false, reason })
+  t.match(availability({ ...machine, providers: [], gateway: null }), { available: true }, 'shell needs none')
 })
