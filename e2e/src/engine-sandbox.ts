@@ -36,7 +36,7 @@ const prices = (models: readonly string[]): PriceRow[] =>
     models.map((model) => ({ provider, model, effectiveFromMs: 0, input: 1, output: 10 })),
   )
 
-export const imageOf = (engine: EngineName): string => engineNamed(engine)?.image ?? ''
+const imageOf = (engine: EngineName): string => engineNamed(engine)?.image ?? ''
 
 /** Options of a test that needs the image of an engine. */
 export const needsEngine = async (engine: EngineName): Promise<{ skip: string | false }> => {
@@ -50,7 +50,7 @@ export const needsEngine = async (engine: EngineName): Promise<{ skip: string | 
   return needs(`Docker with the image ${imageOf(engine)}, see npm run images`, isThere)
 }
 
-export type SandboxRun = Partial<Omit<EngineRun, 'folders' | 'gatewayUrl'>> & {
+type SandboxRun = Partial<Omit<EngineRun, 'folders' | 'gatewayUrl'>> & {
   prompt: string
   /** In the workspace before the start, by their paths. */
   files?: Readonly<Record<string, string>>
@@ -61,7 +61,7 @@ export type SandboxRun = Partial<Omit<EngineRun, 'folders' | 'gatewayUrl'>> & {
   after?: string
 }
 
-export type SandboxEnd = {
+type SandboxEnd = {
   exitCode: number
   lines: string[]
   stderr: string

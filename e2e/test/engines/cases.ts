@@ -1,26 +1,23 @@
-// The real programs of all engines, in containers with the options of an attempt, against a provider on loopback.
+/** What is true of every engine: its real program in a container with the options of an attempt, against a provider on loopback. */
 import { type EngineName, engineNamed } from '@agent-executor/protocol'
-import t, { type Test } from 'tap'
-import { type EngineWorld, engineWorld, KEY, needsEngine } from '../src/engine-sandbox.ts'
-import { FIRED, HOSTILE_REPOSITORY, LISTEN } from '../src/hostile-repository.ts'
+import type { TAP, Test } from 'tap'
+import { type EngineWorld, engineWorld, KEY, needsEngine } from '../../src/engine-sandbox.ts'
+import { FIRED, HOSTILE_REPOSITORY, LISTEN } from '../../src/hostile-repository.ts'
 
 const MADE = '/workspace/made.txt'
 const GIT = 'git init -q .'
 const COMMIT = 'git add -A && git -c user.name=x -c user.email=x@localhost commit -qm x'
 
 /** What differs from engine to engine in what is said to it and in what it sends. */
-const ENGINES: Readonly<
-  Record<
-    string,
-    {
-      model: string
-      /** By the names of the engine: one that may be used, and one that writes and may not. */
-      reader: string
-      writer: { name: string; input: Record<string, unknown> }
-      greet: { name: string; input: Record<string, unknown>; isCustom?: boolean }
-    }
-  >
-> = {
+type Peculiar = {
+  model: string
+  /** By the names of the engine: one that may be used, and one that writes and may not. */
+  reader: string
+  writer: { name: string; input: Record<string, unknown> }
+  greet: { name: string; input: Record<string, unknown>; isCustom?: boolean }
+}
+
+const ENGINES: Readonly<Record<Exclude<EngineName, 'shell'>, Peculiar>> = {
   'claude-code': {
     model: 'claude-sonnet-4-5',
     reader: 'Read',
@@ -72,14 +69,12 @@ const modelsOf = ({ provider }: EngineWorld): string[] => [
   ...new Set(provider.heard.map(({ path, body }) => String(body.model ?? /models\/([^:]+):/.exec(path)?.[1]))),
 ]
 
-for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) {
-  const engine = name as EngineName
+export async function engineCases(t: TAP, engine: keyof typeof ENGINES): Promise<void> {
+  const { model, reader, writer, greet } = ENGINES[engine]
   const can = engineNamed(engine)?.can
-  const test = (title: string, options: { skip: string | false }, body: (t: Test) => Promise<void>) =>
-    t.test(`${engine}: ${title}`, options, body)
   const needs = await needsEngine(engine)
 
-  await test(
+  await t.test(
     'changes a file by a tool, with the model that was asked for and the instructions of the run',
     needs,
     async (t) => {
@@ -106,7 +101,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     },
   )
 
-  await test('ends after one call that a limit refuses', needs, async (t) => {
+  await t.test('ends after one call that a limit refuses', needs, async (t) => {
     const own = await world(t, { limits: [{ scope: 'command', id: 'c', unit: 'requests', most: 2 }] })
     own.provider.behave({ writes: MADE, isEndless: true })
     const end = await own.run(engine, { model, prompt: 'Go on for ever', before: GIT })
@@ -116,7 +111,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     t.match(end.outcome, { failure: { code: 'GATEWAY_ERROR' } })
   })
 
-  await test('ends after one call that its money is not enough for', needs, async (t) => {
+  await t.test('ends after one call that its money is not enough for', needs, async (t) => {
     const own = await world(t, {
       models: [model],
       limits: [{ scope: 'command', id: 'c', unit: 'microUsd', most: 1000 }],
@@ -128,7 +123,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     t.equal(own.refusals.length, 1)
   })
 
-  await test('gets nothing from a hostile repository, and its words all the same', needs, async (t) => {
+  await t.test('gets nothing from a hostile repository, and its words all the same', needs, async (t) => {
     const own = await world(t)
     own.provider.behave({ writes: MADE })
     const end = await own.run(engine, {
@@ -141,7 +136,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     t.notMatch(JSON.stringify(own.provider.heard), 'stolen')
   })
 
-  await test(
+  await t.test(
     'finds no key: not in its environment, its files, its processes and what the gateway answers',
     needs,
     async (t) => {
@@ -156,7 +151,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     },
   )
 
-  await test('takes a prompt of 250,000 characters', needs, async (t) => {
+  await t.test('takes a prompt of 250,000 characters', needs, async (t) => {
     const own = await world(t)
     const end = await own.run(engine, { model, prompt: `-- ${'x'.repeat(250_000)} its end`, before: GIT })
     t.equal(end.exitCode, 0, end.stderr)
@@ -164,7 +159,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     t.match(end.outcome?.answer, 'Grüße aus der Ferne 🌍')
   })
 
-  await test('starts the MCP servers of the run, and calls their tools', needs, async (t) => {
+  await t.test('starts the MCP servers of the run, and calls their tools', needs, async (t) => {
     const own = await world(t)
     own.provider.behave({ calls: greet })
     const end = await own.run(engine, {
@@ -178,7 +173,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
   })
 
   if (can?.tools)
-    await test('uses no tool that is not allowed, and none that is denied', needs, async (t) => {
+    await t.test('uses no tool that is not allowed, and none that is denied', needs, async (t) => {
       for (const tools of [{ allow: [reader] }, { allow: [] }, { deny: [writer.name] }]) {
         const own = await world(t)
         own.provider.behave({ calls: writer })
@@ -193,7 +188,7 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
     })
 
   if (can?.resume)
-    await test('goes on with a conversation in another container', needs, async (t) => {
+    await t.test('goes on with a conversation in another container', needs, async (t) => {
       const own = await world(t)
       const first = await own.run(engine, { model, prompt: 'The first words', system: 'Old rules', before: GIT })
       const sessionId = first.outcome?.sessionId ?? ''
@@ -208,17 +203,3 @@ for (const [name, { model, reader, writer, greet }] of Object.entries(ENGINES)) 
       t.not(without.exitCode, 0, 'and not without what the first has left')
     })
 }
-
-t.test(
-  'the hostile repository fires where Claude Code is called as it comes',
-  await needsEngine('claude-code'),
-  async (t) => {
-    const own = await world(t)
-    const { stderr } = await own.run('claude-code', {
-      ...{ prompt: 'Hello', files: HOSTILE_REPOSITORY },
-      before: `${GIT}; ${LISTEN}; timeout 20 claude -p hello --dangerously-skip-permissions </dev/null >/dev/null 2>&1; ${FIRED}; exit 0`,
-    })
-    t.match(stderr, 'fired-claude-hook-SessionStart')
-    t.match(stderr, 'fired-claude-mcp')
-  },
-)

@@ -1,0 +1,5 @@
+// Codex.
+import t from 'tap'
+import { engineCases } from './cases.ts'
+
+await engineCases(t, 'codex')

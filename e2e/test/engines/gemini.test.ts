@@ -1,0 +1,5 @@
+// Gemini CLI.
+import t from 'tap'
+import { engineCases } from './cases.ts'
+
+await engineCases(t, 'gemini')

@@ -1,0 +1,5 @@
+// OpenCode.
+import t from 'tap'
+import { engineCases } from './cases.ts'
+
+await engineCases(t, 'opencode')
