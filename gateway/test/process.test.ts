@@ -254,11 +254,11 @@ t.test(
       )
       if (life < 2) {
         // What the life before had under way may have left nothing: then all are refused.
-      let areOver = false
-      void Promise.all(calls).then(() => {
-        areOver = true
-      })
-      await until(() => areOver || provider.heard.length > 4 * (life + 1))
+        let areOver = false
+        void Promise.all(calls).then(() => {
+          areOver = true
+        })
+        await until(() => areOver || provider.heard.length > 4 * (life + 1))
         gateway.child.kill('SIGKILL')
       }
       await Promise.all(calls)
