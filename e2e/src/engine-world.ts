@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createGatewayClient, type SessionUsage } from '@agent-executor/agent/gateway/client'
-import { type FakeProvider, type Manners, startFakeProvider } from '@agent-executor/gateway/test/fixtures/fake-provider'
+import { type Manners, startFakeProvider } from '@agent-executor/gateway/test/fixtures/fake-provider'
 import type { RunAgentResult, UsageSum } from '@agent-executor/protocol'
 import { type Api, type CommandView, createApi, type Json } from './api.ts'
 import { containersOf, dockerode, removeContainersOf } from './docker.ts'
@@ -49,8 +49,6 @@ export async function needsEngines(images: readonly (string | null)[]): Promise<
   const there = await Promise.all(images.map((image) => (image === null ? true : imageOf(image))))
   return needs('Docker with the images of all engines, see npm run images', there.every(Boolean))
 }
-
-export type EngineWorld = Awaited<ReturnType<typeof startEngineWorld>>
 
 let worlds = 0
 
@@ -181,5 +179,3 @@ export function filesWith(folder: string, texts: readonly string[]): string[] {
   }
   return found
 }
-
-export type { CommandView, FakeProvider, Json, Process }

@@ -45,7 +45,7 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
       CLAUDE_CODE_DISABLE_BACKGROUND_TASKS: '1',
       // A second request for an answer that broke off would be paid for twice.
       CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK: '1',
-      CLAUDE_CODE_MAX_RETRIES: '2',
+      CLAUDE_CODE_MAX_RETRIES: '5',
       CLAUDE_CODE_MAX_OUTPUT_TOKENS: '32000',
       API_TIMEOUT_MS: '600000',
       DISABLE_AUTOUPDATER: '1',

@@ -22,9 +22,10 @@ function call({ model, system, mcpServers, resume, gatewayUrl, folders }: Engine
         base_url: `${gatewayUrl}/v1`,
         env_key: 'GATEWAY_KEY',
         wire_api: 'responses',
-        // A refusal is final; of a stream that broke off one repetition is worth its price.
-        request_max_retries: 0,
-        stream_max_retries: 1,
+        // A provider that is busy costs nothing, and a refusal of the gateway is not repeated whatever is here; what a
+        // stream that broke off has said is paid for.
+        request_max_retries: 4,
+        stream_max_retries: 2,
         stream_idle_timeout_ms: 600_000,
       },
     },
@@ -130,7 +131,7 @@ function parser(): EngineParser {
 
 /** It tells a failed call of the model in words alone. */
 const isOfCall = (message: string): boolean =>
-  /unexpected status \d|exceeded retry limit|stream disconnected|quota|error sending request|reconnecting/i.test(
+  /unexpected status \d|exceeded retry limit|stream disconnected|quota|high demand|error sending request|reconnecting/i.test(
     message,
   )
 

@@ -14,7 +14,7 @@ function call({ model, system, tools, mcpServers, sessionId, resume, gatewayUrl,
   const settings = {
     // Without it the address of the gateway chooses a way to sign in that it then refuses.
     security: { auth: { selectedType: 'gemini-api-key' } },
-    general: { enableAutoUpdate: false, enableAutoUpdateNotification: false },
+    general: { enableAutoUpdate: false, enableAutoUpdateNotification: false, maxAttempts: 5 },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
     // One of the workspace could name a proxy.
