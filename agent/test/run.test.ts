@@ -64,7 +64,7 @@ t.test('the executor gets the payload, the number of the attempt and the logged 
     },
   })
   t.same(await outcome, { state: 'SUCCEEDED', result: null, resultTruncated: false })
-  t.same(seen, [{ commandId: 'c7', attempt: 3, payload: { ms: 5 }, startedAtMs: 77 }])
+  t.same(seen, [{ commandId: 'c7', attempt: 3, payload: { ms: 5 }, timeoutMs: 60_000, startedAtMs: 77 }])
   t.equal(begunCount, 1)
 })
 
