@@ -17,7 +17,7 @@ type Machine = {
 }
 
 export function availability(machine: Machine): EngineAvailability {
-  const { slots, docker, image, runtime, hasImage, hasRuntime } = machine
+  const { slots, docker, runtime, hasRuntime } = machine
   const reason =
     slots === 0
       ? 'MAX_CONCURRENT_AGENTS is 0.'
@@ -25,11 +25,7 @@ export function availability(machine: Machine): EngineAvailability {
         ? `Docker does not answer: ${docker.reason}`
         : hasRuntime === false
           ? `Docker does not have the runtime ${runtime}.`
-          : hasImage === false
-            ? `Docker does not have the image ${image}, and agents do not pull.`
-            : hasImage === null
-              ? 'Docker was not asked for the image yet.'
-              : noWayOut(machine)
+          : (noWayOut(machine) ?? noImage(machine))
   return { available: reason === null, reason: reason?.slice(0, REASON_CHARACTERS_MAX) ?? null }
 }
 
@@ -40,4 +36,9 @@ function noWayOut({ providers, gateway }: Machine): string | null {
   if (gateway === null) return 'This agent has no gateway: it was given no key of a provider, and no GATEWAY_SOCKET.'
   if (!gateway.up()) return `The gateway does not answer: ${gateway.reason()}`
   return providers.some(gateway.has) ? null : `The gateway has no key for ${providers.join(' or ')}.`
+}
+
+function noImage({ image, hasImage }: Machine): string | null {
+  if (hasImage === null) return 'Docker was not asked for the image yet.'
+  return hasImage ? null : `Docker does not have the image ${image}, and agents do not pull.`
 }

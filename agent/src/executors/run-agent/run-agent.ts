@@ -91,9 +91,11 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
   let images: ReadonlyMap<string, boolean> = new Map()
   let hasRuntime: boolean | null = null
   const look = async (): Promise<void> => {
-    const names = [...new Set(engines.map(({ image }) => imageFor(image)))]
-    const there = new Map<string, boolean>()
-    for (const name of names) there.set(name, (await docker.imageId(name)) !== null)
+    // Without a gateway the images of the others are of no use.
+    const usable = engines.filter(({ providers }) => providers.length === 0 || gateway !== null)
+    const names = [...new Set(usable.map(({ image }) => imageFor(image)))]
+    const found = await Promise.all(names.map(async (name) => (await docker.imageId(name)) !== null))
+    const there = new Map(names.map((name, index) => [name, found[index] === true]))
     const runtimeBefore = hasRuntime
     hasRuntime = await docker.hasRuntime(runtime)
     if (hasRuntime === false && runtimeBefore !== false)
@@ -140,7 +142,10 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
         const state = stateOf(attemptId)
         if (state === 'acknowledged') {
           // First: what is left of a session is found by its container.
-          if (gateway?.up()) await gateway.close(attemptId)
+          if (gateway?.up())
+            await gateway.close(attemptId).catch((error: unknown) => {
+              if (error instanceof GatewayUnavailable) throw error
+            })
           await docker.remove(id)
         }
         // Of another journal under this agent's id, or older than the journal remembers: it may be somebody's only copy.
