@@ -76,7 +76,9 @@ export function simpleReport(
       ? refuse('NOT_YOUR_COMMAND', `Command ${commandId} is held by another agent or attempt.`)
       : refuse('COMMAND_NOT_RUNNING', `Command ${commandId} is ${command.status}, not RUNNING.`)
   }
-  if (agent === null) return refuse('NOT_YOUR_COMMAND', `Agent ${agentId} reports through sync.`)
+  // Whoever synced under this id before may still be at work on what it was granted: its outcome is its own to tell.
+  if (agent === null || newest.incarnation !== agent.incarnation)
+    return refuse('NOT_YOUR_COMMAND', `Agent ${agentId} was granted it through sync, and reports so.`)
 
   const ledger = createLedger(context.policy)
   const event = { type: 'finish', nowMs, agentId, attempt: newest.number, outcome, outcomeSha256 } as const

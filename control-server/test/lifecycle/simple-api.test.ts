@@ -244,6 +244,10 @@ t.test('a report', async (t) => {
     refused(t, 'NOT_YOUR_COMMAND', report(running('a'), { result: 1, attempt: 2 }), ['a.2 rejected'])
     refused(t, 'NOT_YOUR_COMMAND', report(running('a'), { result: 1 }, { agent: agent('x') }), ['a.1 rejected'])
     t.equal(report(running('a'), { result: 1, attempt: 1 }).code, null, 'the number of the attempt may be said')
+    // The agent that synced under this id may still be at work on it.
+    const later = simpleAgent('x', { incarnation: 2 })
+    for (const command of [running('a'), lost('a')])
+      refused(t, 'NOT_YOUR_COMMAND', report(command, { result: 1 }, { agent: later }), ['a.1 rejected'])
   })
 
   t.test('is refused where there is no such command', async (t) => {

@@ -50,6 +50,8 @@ type Attempt = {
   leaseMs: number
   /** The line of registrations it was granted to; see `Agent`. */
   line: number
+  /** Of the client of the simple API that it was handed to; null where it was granted through sync. */
+  simple: number | null
   sha256: string | null
   errorCode: string | null
 }
@@ -143,7 +145,15 @@ export function createModel() {
       'only a waiting one is offered',
     )
     assert.ok(!deadlinePassed(command), 'not after its deadline')
-    const blank = { grantedAtMs: null, lostSinceMs: null, leaseMs: 0, line: 0, sha256: null, errorCode: null }
+    const blank = {
+      grantedAtMs: null,
+      lostSinceMs: null,
+      leaseMs: 0,
+      line: 0,
+      simple: null,
+      sha256: null,
+      errorCode: null,
+    }
     const attempt: Attempt = {
       number: (newestOf(command)?.number ?? 0) + 1,
       agentId,
@@ -326,7 +336,9 @@ export function createModel() {
           ? Number.POSITIVE_INFINITY
           : command.createdAtMs + command.wanted.totalTimeoutMs - nowMs
       const leaseMs = Math.ceil((Math.min(command.wanted.timeoutMs, leftMs) * 101) / 100) + 2000
-      grant(command, offer(command, agentId), lines, leaseMs)
+      const attempt = offer(command, agentId)
+      grant(command, attempt, lines, leaseMs)
+      attempt.simple = incarnation
       return null
     },
 
@@ -351,7 +363,8 @@ export function createModel() {
         return null
       }
       if (command.status !== 'RUNNING') return { status: 400, code: 'COMMAND_NOT_RUNNING' }
-      if (!isCurrentOne || agent?.kind !== 'simple') return { status: 400, code: 'NOT_YOUR_COMMAND' }
+      if (!isCurrentOne || agent?.kind !== 'simple' || newest.simple !== agent.incarnation)
+        return { status: 400, code: 'NOT_YOUR_COMMAND' }
       renew()
       conclude(command, newest, outcome, sha256)
       return null
