@@ -1,5 +1,6 @@
 /** Every setting of the gateway: name, flag, default, range, unit, meaning. `docs/configuration.md` is generated from it. */
 import type { Settings, SettingsTable } from '@agent-executor/runtime'
+import { BYTES_PER_TOKEN } from './input-estimate.ts'
 
 const DAY_MS = 86_400_000
 const MICRO_USD_MAX = Number.MAX_SAFE_INTEGER
@@ -132,6 +133,16 @@ export const SETTINGS = {
     default: 'deny',
     choices: ['deny', 'unmetered'],
     meaning: 'A model whose price nobody knows, where money is limited: refused, or passed without a cost',
+  },
+  inputBytesPerToken: {
+    kind: 'integer',
+    name: 'GATEWAY_INPUT_BYTES_PER_TOKEN',
+    flag: '--input-bytes-per-token',
+    default: BYTES_PER_TOKEN,
+    min: 1,
+    max: BYTES_PER_TOKEN,
+    unit: 'bytes',
+    meaning: 'Bytes of a request that are reserved for as a token; with 1 no text, however dense, can pass a limit',
   },
   allowPrivateEgress: {
     kind: 'flag',

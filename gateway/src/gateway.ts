@@ -114,6 +114,8 @@ export function createGateway(options: {
   isOpen?: boolean
   /** A model whose price nobody knows passes, also where money is limited. */
   isUnmetered?: boolean
+  /** How many bytes of a request are counted as a token before it goes out. */
+  inputBytesPerToken?: number
 }) {
   const { ledger, prices, providers, nowMs, aliases = {}, everywhere = () => ({ scopes: [], limits: [] }) } = options
   let isDraining = false
@@ -377,7 +379,7 @@ export function createGateway(options: {
     async open(session: SessionOptions): Promise<Session> {
       if (Buffer.byteLength(session.socketPath) > SOCKET_PATH_BYTES_MAX)
         throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
-      let current: Served = { ...session, bodies: { bytes: 0 }, input: createInputEstimate() }
+      let current: Served = { ...session, bodies: { bytes: 0 }, input: createInputEstimate(options.inputBytesPerToken) }
       const underWay = new Set<Promise<void>>()
       const track = (body: Promise<void>, onFailure: () => void): void => {
         const tracked = body

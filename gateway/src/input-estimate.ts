@@ -5,27 +5,29 @@
  */
 
 /** A token of a text is seldom shorter, whatever the language; a request that is all short tokens may have more. */
-const BYTES_PER_TOKEN = 3
+export const BYTES_PER_TOKEN = 3
 
-export const tokensOf = (bytes: number): number => Math.ceil(bytes / BYTES_PER_TOKEN)
+export const tokensOf = (bytes: number, bytesPerToken = BYTES_PER_TOKEN): number => Math.ceil(bytes / bytesPerToken)
 
 /** What comes next may be denser than what was there. */
 const SLACK = 1.1
 /** From a short request little can be learned about one that is much longer. */
 const GROWTH_MAX = 4
 
-export function createInputEstimate() {
+/** With 1 byte a token it is a bound that no text can pass, and far above what most requests have. */
+export function createInputEstimate(bytesPerToken = BYTES_PER_TOKEN) {
+  const least = (bytes: number) => tokensOf(bytes, bytesPerToken)
   const most = new Map<string, { bytes: number; excess: number }>()
   return {
     of(model: string, bytes: number): number {
       const seen = most.get(model)
-      if (seen === undefined) return tokensOf(bytes)
+      if (seen === undefined) return least(bytes)
       const growth = Math.min(GROWTH_MAX, Math.max(1, bytes / seen.bytes))
-      return tokensOf(bytes) + Math.ceil(seen.excess * growth * SLACK)
+      return least(bytes) + Math.ceil(seen.excess * growth * SLACK)
     },
     /** `tokens`: as the provider has counted them. */
     learn(model: string, bytes: number, tokens: number): void {
-      const excess = tokens - tokensOf(bytes)
+      const excess = tokens - least(bytes)
       if (excess > (most.get(model)?.excess ?? 0)) most.set(model, { bytes, excess })
     },
   }

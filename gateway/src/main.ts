@@ -128,6 +128,7 @@ const gateway = createGateway({
     policy: createAddressPolicy({ allowPrivate: settings.allowPrivateEgress, allow: [] }),
   }),
   isUnmetered: settings.unknownModel === 'unmetered',
+  inputBytesPerToken: settings.inputBytesPerToken,
 })
 const sessions = createSessions({ dir: join(dataDir, 'sockets'), gateway, ledger, nowMs: Date.now })
 sessions.removeStale()

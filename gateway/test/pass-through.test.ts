@@ -458,6 +458,23 @@ t.test('where a provider counts more tokens than bytes tell, what follows is res
     t.ok((costMicroUsd ?? 0) <= reserved.microUsd, 'no call but the first came to more than was reserved')
 })
 
+t.test('where every byte is reserved for as a token, no call comes to more than was reserved', async (t) => {
+  const limits = [limit('microUsd', 40_000)]
+  const { provider, ledger, socketPath } = await world(t, { limits, gateway: { inputBytesPerToken: 1 } })
+  const content = '7'.repeat(6000)
+  provider.behave({ told: { input: content.length, cacheRead: 0, cacheWrite: 0, output: 1024, thoughts: 0 } })
+  let statuses = ''
+  for (let turn = 1; turn <= 9; turn++)
+    statuses += (
+      await call(socketPath, '/v1/messages', {
+        body: { ...MESSAGE, max_tokens: 1024, messages: [{ role: 'user', content }] },
+      })
+    ).status
+  t.match(statuses, /^(200)+(402)+$/)
+  t.ok(ledger.used({ scope: 'command', id: 'c' }, 'microUsd').spent <= 40_000)
+  for (const { reserved, costMicroUsd } of ledger.calls('c.1')) t.ok((costMicroUsd ?? 0) <= reserved.microUsd)
+})
+
 t.test('one sandbox cannot make the gateway hold whatever it likes', async (t) => {
   const { provider, socketPath } = await world(t)
   const open = Array.from({ length: 4 }, () => {
