@@ -137,7 +137,7 @@ async function inContainer(
   if (adapter === undefined) throw new Error(`no engine ${engine}`)
   const { prompt, files = {}, session, before = ':', after = ':', ...own } = run
   const call = adapter.call({
-    ...{ model: null, system: null, tools: {}, mcpServers: {}, limits: {}, resume: null },
+    ...{ model: null, system: null, tools: {}, mcpServers: {}, resume: null },
     ...{ sessionId: '5f0d0a56-94ac-5c4b-9a4c-1c9d5b4a8d10', gatewayUrl: `http://127.0.0.1:${PORT}` },
     ...{ folders: { input: INPUT, home: HOME, workspace: WORKSPACE } },
     ...own,

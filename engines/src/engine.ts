@@ -3,7 +3,7 @@
  * One engine a file beside this one; everything is pure. What an engine prints is text of the sandbox: it may make a
  * failure of a success, never the reverse.
  */
-import type { EngineEvent, EngineName, FailureCode, McpServer, Tools, UsageLimits } from '@agent-executor/protocol'
+import type { EngineEvent, EngineName, FailureCode, McpServer, Tools } from '@agent-executor/protocol'
 
 export type EngineRun = {
   /** null: the engine's own default. */
@@ -15,7 +15,6 @@ export type EngineRun = {
   sessionId: string
   /** The engine's own id of a conversation that goes on; what `sessionFiles` names has to be back in its place. */
   resume: string | null
-  limits: UsageLimits
   /** Where the gateway answers in the sandbox, without a path: `http://127.0.0.1:4000`. */
   gatewayUrl: string
   /** In the sandbox. The prompt is `<input>/prompt`; `home` and `workspace` can be written. */

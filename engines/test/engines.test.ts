@@ -7,7 +7,7 @@ import { adapterOf, type EngineAdapter, type EngineRun } from '../src/index.ts'
 
 const FOLDERS = { input: '/input', home: '/home/agent', workspace: '/workspace' }
 const RUN: EngineRun = {
-  ...{ model: 'claude-sonnet-4-5', system: null, tools: {}, mcpServers: {}, limits: {}, resume: null },
+  ...{ model: 'claude-sonnet-4-5', system: null, tools: {}, mcpServers: {}, resume: null },
   ...{ sessionId: '5f0d0a56-94ac-5c4b-9a4c-1c9d5b4a8d10', gatewayUrl: 'http://127.0.0.1:4000', folders: FOLDERS },
 }
 const WITH_MODEL = ENGINE_DEFINITIONS.filter(({ providers }) => providers.length > 0).map(

@@ -1,8 +1,9 @@
 /**
  * Runs in a sandbox: `node forwarder.mjs PORT SOCKET COMMAND [ARGUMENT…]` starts the command, and brings whatever connects
  * to the port on loopback to the gateway's socket, byte by byte. The command has its standard input; what it reads is not
- * looked at. Ends as the command ends, with 128 and the number of a signal as a shell would. A gateway that is away is waited for, FORWARDER_PATIENCE_MS for each connection: it may be
- started again just now. Then it answers itself, since an engine that finds nobody there may wait for ever.
+ * looked at. Ends as the command ends, with 128 and the number of a signal as a shell would. A gateway that is away is
+ * waited for, FORWARDER_PATIENCE_MS for each connection: it may be started again just now. Then it answers itself, since
+ * an engine that finds nobody there may wait for ever.
  */
 import { spawn } from 'node:child_process'
 import { connect, createServer } from 'node:net'

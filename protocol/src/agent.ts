@@ -1,5 +1,4 @@
 /** The calls between agent and control server. `docs/protocol.md` has the rules; this file has the shapes. */
-
 import { ATTEMPT_ID_PATTERN } from './attempt.ts'
 import { COMMAND_TYPES, type CommandType, Id, Label } from './command.ts'
 import { EngineAvailabilities } from './engines/index.ts'

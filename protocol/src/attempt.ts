@@ -1,5 +1,4 @@
 /** One hand-over of a command to one agent, numbered from 1. The number is the fence that every report carries. */
-
 import { CommandError } from './errors.ts'
 import { type Static, Type } from './typebox.ts'
 

@@ -1,5 +1,4 @@
 /** A command as clients submit it and as they read it back. */
-
 import { AttemptRecord } from './attempt.ts'
 import { type DelayPayload, delayPayload } from './commands/delay.ts'
 import { HttpGetJsonPayload } from './commands/http-get-json.ts'

@@ -1,5 +1,4 @@
 /** Files on their way: what clients bring for runs, and what agents bring of their attempts. */
-
 import { ARTIFACTS_MAX, Artifact, Sha256 } from './artifact.ts'
 import { Id } from './command.ts'
 import { oneOf } from './schema.ts'

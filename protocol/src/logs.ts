@@ -1,5 +1,4 @@
 /** What an attempt writes, as its agent uploads it and clients read it. Offsets count bytes of one stream from 0. */
-
 import { Id } from './command.ts'
 import { oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'

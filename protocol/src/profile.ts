@@ -1,5 +1,4 @@
 /** Profiles and templates: as operators write them, as clients read them, and what a profile comes to for one request. */
-
 import { ENGINES } from './engines/index.ts'
 import { Instant, oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'

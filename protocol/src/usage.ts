@@ -1,5 +1,4 @@
 /** What calls of language models have used: as a gateway books them, as agents bring them, as clients read them. */
-
 import { Instant, oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 

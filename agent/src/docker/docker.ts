@@ -57,6 +57,8 @@ const CALL_MS = 15_000
 const CREATE_MS = 60_000
 const PROBE_MS = 5000
 const PROBE_EACH_MS = 2000
+/** How long after a start Docker may note it, on a busy machine: the end of a quick container is before that. */
+const START_NOTED_MS = 10_000
 const NOT_MODIFIED = 304
 const NOT_FOUND = 404
 const CONFLICT = 409
@@ -352,6 +354,7 @@ const aborted = (signal: AbortSignal): Promise<never> =>
 const seenOf = ({ Id, Name, State, Config, Mounts }: Dockerode.ContainerInspectInfo): Seen => {
   const finishedAtMs = Date.parse(State.FinishedAt)
   const tookMs = finishedAtMs - Date.parse(State.StartedAt)
+  const isQuick = tookMs < 0 && tookMs > -START_NOTED_MS
   return {
     id: Id,
     name: Name.slice(1),
@@ -359,7 +362,7 @@ const seenOf = ({ Id, Name, State, Config, Mounts }: Dockerode.ContainerInspectI
     exitCode: State.ExitCode,
     oomKilled: State.OOMKilled,
     // One that has not ended has the year 1 there.
-    tookMs: tookMs >= 0 ? tookMs : null,
+    tookMs: isQuick ? 0 : tookMs >= 0 ? tookMs : null,
     finishedAtMs: finishedAtMs > 0 ? finishedAtMs : null,
     labels: Config.Labels,
     mounts: Mounts.map(({ Destination }) => Destination),

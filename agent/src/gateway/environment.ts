@@ -4,7 +4,7 @@ type Env = Readonly<Record<string, string | undefined>>
 
 const OF_PROVIDERS = /^(ANTHROPIC|OPENAI|GEMINI)_(API_KEY|AUTH_TOKEN|BASE_URL)(_FILE)?$/
 /** Its own settings, but for the two that say whose child it is. */
-const OF_GATEWAY = /^(GATEWAY_(?!SOCKET$|PARENT$|DATA_DIR$)|EGRESS_)/
+const OF_GATEWAY = /^GATEWAY_(?!SOCKET$|PARENT$|DATA_DIR$)/
 const OF_PROCESSES = ['PATH', 'HOME', 'TZ', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR']
 
 /** Whether there is a key, or an address in the place of one. */

@@ -90,7 +90,7 @@ t.test('what the environment has for it', async (t) => {
     t.ok(hasProvider({ [name]: 'x' }), name)
   for (const env of [{}, { OPENAI_API_KEY: '' }, { GATEWAY_MODELS: 'x' }, { MY_OPENAI_API_KEY: 'x' }])
     t.notOk(hasProvider(env), JSON.stringify(env))
-  const given = { OPENAI_API_KEY: 'k', GATEWAY_MODELS: 'm', EGRESS_BYTES_MAX: '1', PATH: '/bin' }
+  const given = { OPENAI_API_KEY: 'k', GATEWAY_MODELS: 'm', GATEWAY_EGRESS_BYTES_MAX: '1', PATH: '/bin' }
   const kept = gatewayEnv({
     ...{ ...given, NODE_OPTIONS: '--inspect', DATA_DIR: 'agent', CRASH_AT: 'x', LOG_REDACT: 'secret' },
     ...{ GATEWAY_SOCKET: 's', GATEWAY_PARENT: 'true', GATEWAY_DATA_DIR: 'd' },

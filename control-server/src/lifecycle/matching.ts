@@ -2,7 +2,7 @@
  * Which agent may take which command. Commands with the same needs share a lane, so that a hand-over looks at a few
  * lanes instead of every waiting command.
  */
-import type { EngineAvailabilities, JsonValue } from '@agent-executor/protocol'
+import { type EngineAvailabilities, engineNamed, type JsonValue } from '@agent-executor/protocol'
 import type { Command } from './command.ts'
 
 /** `engine` is one that an agent has to say it has; null where every agent of the type will do. */
@@ -49,8 +49,9 @@ export const mayTake = (agent: Taker, lane: Lane): boolean =>
   (lane.engine === null || hasEngine(agent, lane.engine))
 
 /**
- * Of `shell`, whether it could run now is in what the agent wants. One with a language model may be all that it cannot run,
- * for want of a key: then the command waits for another agent, or for the key.
+ * Of one without a language model, whether it could run now is in what the agent wants. One with a model may be all that
+ * an agent cannot run, for want of a key: then the command waits for another agent, or for the key.
  */
 const hasEngine = ({ engines }: Taker, engine: string): boolean =>
-  Object.hasOwn(engines, engine) && (engine === 'shell' || engines[engine]?.available === true)
+  Object.hasOwn(engines, engine) &&
+  (engineNamed(engine)?.providers.length === 0 || engines[engine]?.available === true)

@@ -1,5 +1,4 @@
 /** The engines that exist. Another one is a file beside this one, and its name here. */
-
 import { oneOf } from '../schema.ts'
 import { Type } from '../typebox.ts'
 import { claudeCode } from './claude-code.ts'

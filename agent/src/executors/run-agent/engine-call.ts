@@ -16,7 +16,7 @@ const SOCKET = `${GATEWAY}/gateway.sock`
 
 export type Asked = Pick<
   RunAgentPayload,
-  'engine' | 'model' | 'system' | 'tools' | 'mcpServers' | 'limits' | 'resume' | 'egress' | 'secrets'
+  'engine' | 'model' | 'system' | 'tools' | 'mcpServers' | 'resume' | 'egress' | 'secrets'
 >
 
 /** Whether it has a language model, whose calls are counted. */
@@ -39,7 +39,6 @@ export const callOf = (payload: Asked, sessionId: string, folder = INPUT): Engin
     mcpServers: payload.mcpServers ?? {},
     sessionId,
     resume: payload.resume?.sessionId ?? null,
-    limits: payload.limits ?? {},
     gatewayUrl: GATEWAY_URL,
     folders: { input: folder, home: HOME, workspace: WORKSPACE },
   }) ?? null

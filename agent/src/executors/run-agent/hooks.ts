@@ -1,7 +1,7 @@
 /**
  * The shell that runs hooks around an engine, and what it says in the end. It is the parent of both, forwards SIGTERM,
- * ends everything else at SIGUSR2, and ends with the engine's exit code where that is not 0. Needs `sleep` of the image; with `setsid` what a late hook has
- * begun ends with it. Pure.
+ * ends everything else at SIGUSR2, and ends with the engine's exit code where that is not 0. Needs `sleep` of the image;
+ * with `setsid` what a late hook has begun ends with it. Pure.
  */
 import { HOOK_NAMES, type HookEnd, type HookName } from '@agent-executor/protocol'
 

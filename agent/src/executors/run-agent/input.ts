@@ -204,7 +204,8 @@ export const contentOf = ({ content, contentBase64 = '' }: RunAgentFile): Buffer
 
 /** Of a file that comes as it is read. */
 export type UploadedFile = {
-  /** In the volume. */ path: string
+  /** In the volume. */
+  path: string
   mode?: '0644' | '0755'
   bytes: number
   content: () => AsyncIterable<Buffer>
