@@ -53,5 +53,4 @@ export const mayTake = (agent: Taker, lane: Lane): boolean =>
  * an agent cannot run, for want of a key: then the command waits for another agent, or for the key.
  */
 const hasEngine = ({ engines }: Taker, engine: string): boolean =>
-  Object.hasOwn(engines, engine) &&
-  (engineNamed(engine)?.providers.length === 0 || engines[engine]?.available === true)
+  Object.hasOwn(engines, engine) && (engineNamed(engine)?.providers.length === 0 || engines[engine]?.available === true)
