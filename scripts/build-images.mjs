@@ -1,12 +1,20 @@
 // `npm run images -- [ENGINE…]`: the images of the engines, all or those named, under the names that the engines have.
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { ENGINE_DEFINITIONS } from '../protocol/dist/src/index.js'
+import { readEngine } from '../control-server/dist/src/documents/read-content.js'
 
 const folder = fileURLToPath(new URL('../engines/images', import.meta.url))
 const fileOf = (name) => `${folder}/${name}.Dockerfile`
-const built = ENGINE_DEFINITIONS.filter(({ name, image }) => image !== null && existsSync(fileOf(name)))
+const definitions = new URL('../control-server/seeds/engines/', import.meta.url)
+const built = readdirSync(definitions)
+  .map((file) => ({ file, name: file.replace('.toml', '') }))
+  .filter(({ name }) => existsSync(fileOf(name)))
+  .map(({ file, name }) => {
+    const read = readEngine({ toml: readFileSync(new URL(file, definitions), 'utf8') }, '')
+    if (!read.ok) throw new Error(`${file}: ${JSON.stringify(read.refusal)}`)
+    return { name, image: read.content.engine.image }
+  })
 
 const asked = process.argv.slice(2)
 const unknown = asked.filter((name) => !built.some((engine) => engine.name === name))

@@ -66,6 +66,8 @@ export function createAgent(options: AgentOptions) {
   let idle = false
   /** By the lease clock. */
   let diskFullUntilMs = 0
+  /** The fingerprint of the engine definitions that the executors have; null where none wants them. */
+  let definitionsSeen = options.executors.some(({ define }) => define !== undefined) ? '' : null
   /** Resolves when the sync that is under way, or the next one, is over. */
   let synced = deferred()
 
@@ -104,7 +106,12 @@ export function createAgent(options: AgentOptions) {
       guarded(() => session.registrationAnswered(sent, answer))
     }
     const sent = guarded(session.sync)
-    const answer = await client.sync(session.agentId, sent.request, stopping.signal)
+    const request = definitionsSeen === null ? sent.request : { ...sent.request, definitionsSeen }
+    const answer = await client.sync(session.agentId, request, stopping.signal)
+    if (answer.definitions !== undefined) {
+      definitionsSeen = answer.definitions.fingerprint
+      for (const { define } of options.executors) define?.(answer.definitions.engines)
+    }
     const again = guarded(() => session.syncAnswered(sent, answer))
     if (answer.acks.length + answer.drop.length > 0) reconcile()
     return again

@@ -116,6 +116,14 @@ export const SETTINGS = {
     pattern: /^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,255}$/,
     meaning: 'Other images that a command may name',
   },
+  engineProbes: {
+    kind: 'text',
+    name: 'ENGINE_PROBES',
+    flag: '--engine-probes',
+    default: 'true',
+    choices: ['true', 'false'],
+    meaning: 'Whether the program of an engine is asked for its version, once for each image, before it is offered',
+  },
   runAgentRuntime: {
     kind: 'text',
     name: 'RUN_AGENT_RUNTIME',

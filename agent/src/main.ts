@@ -290,6 +290,7 @@ const runAgent = createRunAgentExecutor({
   }),
   images: settings.runAgentImages,
   slots: settings.maxConcurrentAgents,
+  probes: settings.engineProbes === 'true',
   changed: () => agent.readyChanged(),
   crashPoint: crashPoints.at,
 })

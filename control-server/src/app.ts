@@ -10,6 +10,7 @@ import { installJsonBody } from './http/json-body.ts'
 import { answerClientError, installRawAnswers } from './http/raw-errors.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { commandRoutes } from './http/routes/commands.ts'
+import { engineRoutes } from './http/routes/engines.ts'
 import { fileRoutes } from './http/routes/files.ts'
 import { healthRoutes } from './http/routes/health.ts'
 import { logRoutes } from './http/routes/logs.ts'
@@ -93,6 +94,7 @@ export function buildApp(options: AppOptions): App {
   fileRoutes(app, options)
   usageRoutes(app, options)
   priceRoutes(app, options)
+  engineRoutes(app, options)
   profileRoutes(app, options)
   templateRoutes(app, options)
   return app

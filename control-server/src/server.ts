@@ -150,13 +150,14 @@ if (tidied.removed + tidied.lost > 0) logger.warn(tidied, 'files without a row w
 const renderer = createRenderer()
 const seeds = {
   folder: folder('profilesDir'),
+  shipped: join(repository, SETTINGS.profilesDir.default),
   documents: store.documents,
   renderer,
   maxima: settings,
   nowMs,
   log: logger,
 }
-/** Without them the server is as good as with them. */
+/** What the database has of before is as good. */
 const loadedSeeds = (): Promise<void> =>
   loadSeeds(seeds).catch((error) => logger.error({ err: error }, 'seeds could not be loaded'))
 await loadedSeeds()

@@ -201,6 +201,11 @@ export function createWakeups() {
       for (const command of latest.values()) if (isReady(command)) offer(laneOf(command))
     },
 
+    /** Something changed that concerns every agent. */
+    changedForAll(): void {
+      for (const presence of presences.values()) tell(presence)
+    },
+
     /** `changed` resolves with true as soon as something changed for the agent, with false after `waitMs`, or by `leave`. */
     wait(agentId: string, waitMs: number): Wait {
       presences.get(agentId)?.wake?.(false)

@@ -20,9 +20,10 @@ import {
   type Scope,
 } from '@agent-executor/gateway'
 import { startFakeProvider } from '@agent-executor/gateway/test/fixtures/fake-provider'
-import { type EngineEvent, type EngineName, engineNamed } from '@agent-executor/protocol'
+import type { EngineEvent } from '@agent-executor/protocol'
 import { dockerode } from './docker.ts'
 import { needs } from './processes.ts'
+import { shippedEngine } from './shipped-engines.ts'
 
 const PORT = 4000
 const RUN_MS_MAX = 120_000
@@ -36,10 +37,10 @@ const prices = (models: readonly string[]): PriceRow[] =>
     models.map((model) => ({ provider, model, effectiveFromMs: 0, input: 1, output: 10 })),
   )
 
-const imageOf = (engine: EngineName): string => engineNamed(engine)?.image ?? ''
+const imageOf = (engine: string): string => shippedEngine(engine).image ?? ''
 
 /** Options of a test that needs the image of an engine. */
-export const needsEngine = async (engine: EngineName): Promise<{ skip: string | false }> => {
+export const needsEngine = async (engine: string): Promise<{ skip: string | false }> => {
   const isThere = await dockerode
     .getImage(imageOf(engine))
     .inspect()
@@ -79,7 +80,7 @@ export type EngineWorld = {
   calls: () => Call[]
   /** What it has said of calls that it did not let through. */
   refusals: object[]
-  run: (engine: EngineName, run: SandboxRun) => Promise<SandboxEnd>
+  run: (engine: string, run: SandboxRun) => Promise<SandboxEnd>
   close: () => Promise<void>
 }
 
@@ -127,13 +128,8 @@ const file = (path: string, content: string | Buffer, mode = 0o644): TarEntry =>
   content: Buffer.from(content),
 })
 
-async function inContainer(
-  engine: EngineName,
-  run: SandboxRun,
-  sockets: string,
-  attemptId: string,
-): Promise<SandboxEnd> {
-  const adapter = adapterOf(engine)
+async function inContainer(engine: string, run: SandboxRun, sockets: string, attemptId: string): Promise<SandboxEnd> {
+  const adapter = adapterOf(shippedEngine(engine))
   if (adapter === undefined) throw new Error(`no engine ${engine}`)
   const { prompt, files = {}, session, before = ':', after = ':', ...own } = run
   const call = adapter.call({

@@ -2,7 +2,6 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
-import { ENGINE_DEFINITIONS } from '@agent-executor/protocol'
 import t from 'tap'
 import { countStarts } from '../src/docker.ts'
 import {
@@ -23,9 +22,10 @@ import {
   usageOf,
 } from '../src/engine-world.ts'
 import { start } from '../src/processes.ts'
+import { SHIPPED_ENGINES, shippedEngine } from '../src/shipped-engines.ts'
 
-const codexImage = ENGINE_DEFINITIONS.find(({ name }) => name === 'codex')?.image ?? ''
-const needsAll = await needsEngines(ENGINE_DEFINITIONS.map(({ image }) => image))
+const codexImage = shippedEngine('codex').image ?? ''
+const needsAll = await needsEngines(SHIPPED_ENGINES.map(({ image }) => image))
 
 /** What a call is told to have used. As much input as the gateway reserves for what engines send, or more. */
 const TOLD = { input: 20_000, cacheRead: 0, cacheWrite: 0, output: 100, thoughts: 0 }

@@ -3,7 +3,7 @@
  * One engine a file beside this one; everything is pure. What an engine prints is text of the sandbox: it may make a
  * failure of a success, never the reverse.
  */
-import type { EngineEvent, EngineName, FailureCode, McpServer, Tools } from '@agent-executor/protocol'
+import type { AdapterName, EngineEvent, FailureCode, McpServer, Tools } from '@agent-executor/protocol'
 
 export type EngineRun = {
   /** null: the engine's own default. */
@@ -50,7 +50,7 @@ export type EngineParser = {
 }
 
 export type EngineAdapter = {
-  name: EngineName
+  name: AdapterName
   call: (run: EngineRun) => EngineCall
   /** null: the output means nothing but itself. */
   parser: (() => EngineParser) | null

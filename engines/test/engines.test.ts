@@ -1,6 +1,6 @@
 // From a run to a call, and from lines that the real programs have printed to events and outcomes.
 import { readFileSync } from 'node:fs'
-import { ENGINE_DEFINITIONS, type EngineName, engineNamed } from '@agent-executor/protocol'
+import { CODED_ADAPTERS, type CodedAdapter, capabilitiesOf, definitionOf, type Engine } from '@agent-executor/protocol'
 import fc from 'fast-check'
 import t from 'tap'
 import { adapterOf, type EngineAdapter, type EngineRun } from '../src/index.ts'
@@ -10,16 +10,15 @@ const RUN: EngineRun = {
   ...{ model: 'claude-sonnet-4-5', system: null, tools: {}, mcpServers: {}, resume: null },
   ...{ sessionId: '5f0d0a56-94ac-5c4b-9a4c-1c9d5b4a8d10', gatewayUrl: 'http://127.0.0.1:4000', folders: FOLDERS },
 }
-const WITH_MODEL = ENGINE_DEFINITIONS.filter(({ providers }) => providers.length > 0).map(
-  ({ name }) => name as EngineName,
-)
+const of = (adapter: CodedAdapter) => definitionOf('own', 1, { adapter })
+const WITH_MODEL = CODED_ADAPTERS.filter((name) => of(name).providers.length > 0)
 
-const adapter = (name: EngineName): EngineAdapter => adapterOf(name) as EngineAdapter
-const callOf = (name: EngineName, change: Partial<EngineRun> = {}) => adapter(name).call({ ...RUN, ...change })
+const adapter = (name: CodedAdapter): EngineAdapter => adapterOf(of(name)) as EngineAdapter
+const callOf = (name: CodedAdapter, change: Partial<EngineRun> = {}) => adapter(name).call({ ...RUN, ...change })
 /** The one file of the home that has this in its name. */
-const fileOf = (name: EngineName, part: string, change: Partial<EngineRun> = {}): string | undefined =>
+const fileOf = (name: CodedAdapter, part: string, change: Partial<EngineRun> = {}): string | undefined =>
   callOf(name, change).homeFiles.find(({ path }) => path.includes(part))?.content
-const settingsOf = (name: EngineName, part: string, change: Partial<EngineRun> = {}) =>
+const settingsOf = (name: CodedAdapter, part: string, change: Partial<EngineRun> = {}) =>
   JSON.parse(fileOf(name, part, change) ?? 'null') as Record<string, unknown>
 
 const fixture = (name: string): string[] =>
@@ -27,20 +26,67 @@ const fixture = (name: string): string[] =>
     .trimEnd()
     .split('\n')
 
-const read = (name: EngineName, lines: readonly string[], exitCode: number) => {
+const read = (name: CodedAdapter, lines: readonly string[], exitCode: number) => {
   const parser = adapter(name).parser?.()
   if (parser === undefined) throw new Error(`${name} has no parser`)
   return { events: lines.flatMap((line) => parser.take(line)), outcome: parser.outcome(exitCode) }
 }
 
-t.test('every engine of the protocol has an adapter, and its image the version that the lock has', async (t) => {
-  for (const { name, image } of ENGINE_DEFINITIONS) {
-    t.equal(adapterOf(name)?.name, name)
-    if (image === null) continue
-    const packages = JSON.parse(readFileSync(new URL(`../../images/${name}/package.json`, import.meta.url), 'utf8'))
-    t.equal(image, `agent-executor/${name}:${Object.values(packages.dependencies)[0]}`)
+t.test('every adapter of the protocol is there', async (t) => {
+  for (const name of CODED_ADAPTERS) t.equal(adapter(name).name, name)
+  t.equal(adapterOf({ adapter: 'another' as CodedAdapter }), undefined)
+})
+
+t.test('a program is called as its document says, and what a run says is filled in', async (t) => {
+  const program: NonNullable<Engine['program']> = {
+    argv: ['own', '--file', '{{prompt}}', '--in={{ workspace }}', '{{unknown}}'],
+    with: { model: ['--model', '{{model}}'], system: ['--read', '{{system}}'] },
+    env: { BASE_URL: '{{gateway}}/v1', PLAIN: 'as it is' },
+    files: [{ path: '.own/settings', content: 'home = {{home}}, session = {{sessionId}}' }],
+    quarantine: ['.own'],
   }
-  t.equal(adapterOf('another'), undefined)
+  const definition = definitionOf('own', 1, { adapter: 'program', providers: ['openai'], program })
+  t.match(capabilitiesOf(definition), {
+    model: true,
+    system: true,
+    tools: false,
+    mcp: false,
+    resume: false,
+    limits: true,
+  })
+  const called = adapterOf(definition)?.call({ ...RUN, model: 'm', system: 'Be {{brief}}.' })
+  t.strictSame(called, {
+    argv: [
+      ...['own', '--file', '/input/prompt', '--in=/workspace', '{{unknown}}', '--model', 'm'],
+      ...['--read', '/home/agent/.agent-executor/system.md'],
+    ],
+    stdin: 'nothing',
+    env: { BASE_URL: 'http://127.0.0.1:4000/v1', PLAIN: 'as it is' },
+    homeFiles: [
+      { path: '.own/settings', content: `home = /home/agent, session = ${RUN.sessionId}` },
+      { path: '.agent-executor/system.md', content: 'Be {{brief}}.' },
+    ],
+    quarantine: ['.own'],
+  })
+  t.strictSame(adapterOf(definition)?.call({ ...RUN, model: null }).argv.length, 5, 'without what the run does not say')
+  t.equal(adapterOf(definition)?.call({ ...RUN, model: '{{home}}' }).argv[6], '{{home}}', 'filled in once')
+})
+
+t.test('the answer of a program is the end of what it prints, or what an adapter reads in it', async (t) => {
+  const parse = (program: NonNullable<Engine['program']>, lines: readonly string[]) => {
+    const parser = adapterOf(definitionOf('own', 1, { adapter: 'program', program }))?.parser?.()
+    return { events: lines.flatMap((line) => parser?.take(line) ?? []), outcome: parser?.outcome(0) }
+  }
+  const argv = ['own']
+  t.strictSame(parse({ argv }, ['one', 'two']), {
+    events: [],
+    outcome: { answer: 'one\ntwo', sessionId: null, failure: null },
+  })
+  t.match(parse({ argv }, []), { outcome: { answer: null } })
+  const flood = parse({ argv }, Array<string>(5000).fill('x'.repeat(100)).concat('the end'))
+  t.equal(flood.outcome?.answer?.length, 65_536)
+  t.ok(flood.outcome?.answer?.endsWith('the end'))
+  t.strictSame(parse({ argv, output: 'codex' }, fixture('codex-wrote')), read('codex', fixture('codex-wrote'), 0))
 })
 
 t.test(
@@ -136,7 +182,7 @@ t.test('tools are limited where the engine can', async (t) => {
     core: ['read_file'],
     exclude: ['glob'],
   })
-  t.equal(engineNamed('codex')?.can.tools, false, 'Codex cannot')
+  t.equal(capabilitiesOf(of('codex')).tools, false, 'Codex cannot')
 })
 
 t.test(
@@ -151,7 +197,7 @@ t.test(
         name,
       )
       t.notOk(argv.some((word) => word.includes(RUN.sessionId)))
-      t.equal(adapter(name).sessionFiles.length > 0, engineNamed(name)?.can.resume)
+      t.equal(adapter(name).sessionFiles.length > 0, capabilitiesOf(of(name)).resume)
     }
   },
 )

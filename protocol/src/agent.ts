@@ -1,7 +1,7 @@
 /** The calls between agent and control server. `docs/protocol.md` has the rules; this file has the shapes. */
 import { ATTEMPT_ID_PATTERN } from './attempt.ts'
 import { COMMAND_TYPES, type CommandType, Id, Label } from './command.ts'
-import { EngineAvailabilities } from './engines/index.ts'
+import { EngineAvailabilities, type EngineDefinition } from './engine.ts'
 import { CommandError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 import { oneOf } from './schema.ts'
@@ -127,6 +127,7 @@ export const SyncRequest = Type.Object(
     held: Type.Array(HeldAttempt, { maxItems: 100_000 }),
     clockMs: Type.Optional(Count),
     engines: Type.Optional(EngineAvailabilities),
+    definitionsSeen: Type.Optional(Type.String({ maxLength: 100 })),
   },
   { additionalProperties: true },
 )
@@ -143,6 +144,8 @@ export type SyncRequest = {
   clockMs?: number
   /** Where it is not as it was told last. */
   engines?: EngineAvailabilities
+  /** The fingerprint of the engine definitions that the agent has, empty for none; absent where it wants none. */
+  definitionsSeen?: string
 }
 
 /** `accepted`, `duplicate`: stored. `superseded`, `orphan`, `rejected`: kept as evidence. The agent is done with all five. */
@@ -162,6 +165,9 @@ export const SyncResponse = Type.Object({
   acks: Type.Array(Type.Object({ attemptId: AttemptIdField, verdict: oneOf(ACK_VERDICTS) })),
   desired: Type.Array(Type.Object({ attemptId: AttemptIdField, cancel: Type.String(), graceMs: Count })),
   drop: Type.Array(AttemptIdField),
+  definitions: Type.Optional(
+    Type.Object({ fingerprint: Type.String(), engines: Type.Array(Type.Unsafe<EngineDefinition>({})) }),
+  ),
 })
 export type SyncResponse = {
   incarnation: number
@@ -176,7 +182,10 @@ export type SyncResponse = {
   acks: { attemptId: string; verdict: AckVerdict }[]
   desired: { attemptId: string; cancel: string; graceMs: number }[]
   drop: string[]
+  /** Every engine that the server has, where the agent has seen others. */
+  definitions?: EngineDefinitions
 }
+export type EngineDefinitions = { fingerprint: string; engines: EngineDefinition[] }
 
 /** Body and answer of `POST /agents/:agentId/heartbeat`: renews the lease, moves nothing. */
 export const HeartbeatRequest = Type.Object({ incarnation: Count, epoch: Token }, { additionalProperties: true })

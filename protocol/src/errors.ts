@@ -25,6 +25,7 @@ export const API_ERRORS = {
   ATTEMPT_NOT_FOUND: [404, 'The command has no such attempt.'],
   PROFILE_NOT_FOUND: [404, 'There is no profile with this name, or no such version of it.'],
   TEMPLATE_NOT_FOUND: [404, 'There is no template with this name, or no such version of it.'],
+  ENGINE_NOT_FOUND: [404, 'There is no engine with this name, or no such version of it.'],
   PRICE_NOT_FOUND: [404, 'There is no price of this model, or none from this time on.'],
   BLOB_NOT_FOUND: [404, 'The server does not have this content: it never came, or nobody used it for too long.'],
   ARTIFACT_NOT_FOUND: [404, 'The attempt has left no file with this name, or none with this SHA-256 and size.'],

@@ -1,5 +1,5 @@
 /** What models cost here, before what the gateways know by themselves: for models that are new, cheaper, or one's own. */
-import { PROVIDERS, type ProviderName } from './engines/index.ts'
+import { PROVIDERS, type ProviderName } from './engine.ts'
 import { Instant, oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 

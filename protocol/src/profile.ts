@@ -1,16 +1,11 @@
 /** Profiles and templates: as operators write them, as clients read them, and what a profile comes to for one request. */
-import { ENGINES } from './engines/index.ts'
-import { Instant, oneOf } from './schema.ts'
+import { DocumentName, documentHead, oneOf } from './schema.ts'
 import { type Static, Type } from './typebox.ts'
 import { UsageLimits } from './usage.ts'
 
 const DAY_MS = 86_400_000
 /** Longest template, prompt, script and value of a variable, in characters. */
 export const TEXT_CHARACTERS_MAX = 65_536
-
-/** Of profiles and templates: safe in URLs and file names, whatever the file system thinks of case. */
-export const DOCUMENT_NAME_PATTERN = '^[a-z0-9][a-z0-9-]{0,63}$'
-export const DocumentName = Type.String({ pattern: DOCUMENT_NAME_PATTERN, maxLength: 64 })
 
 export const VARIABLE_TYPES = ['string', 'integer', 'float', 'boolean', 'enum', 'list', 'secret'] as const
 
@@ -55,7 +50,7 @@ export type ProfileVariable = Static<typeof ProfileVariable>
 
 const agent = Type.Object(
   {
-    engine: Type.Optional(oneOf(ENGINES)),
+    engine: Type.Optional(DocumentName),
     model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$' })),
     image: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}$' })),
     timeoutMs: Milliseconds,
@@ -173,26 +168,19 @@ export type ProfileOverrides = Static<typeof ProfileOverrides>
 export const VariableValues = Type.Record(VariableName, AnyVariableValue, { ...closed, maxProperties: 100 })
 export type VariableValues = Static<typeof VariableValues>
 
-const head = {
-  name: Type.String(),
-  version: Type.Integer({ description: 'Counts from 1 and goes on after a deletion; also the ETag' }),
-  origin: oneOf(['api', 'seed']),
-  updatedAt: Instant,
-}
-
-export const ProfileRecord = Type.Object({ ...head, profile: Type.Unsafe<Profile>({}), toml: Type.String() })
+export const ProfileRecord = Type.Object({ ...documentHead, profile: Type.Unsafe<Profile>({}), toml: Type.String() })
 export type ProfileRecord = Static<typeof ProfileRecord>
 export const ProfileSummary = Type.Object({
-  ...head,
+  ...documentHead,
   description: Type.Union([Type.String(), Type.Null()]),
   extends: Type.Union([Type.String(), Type.Null()]),
 })
 export type ProfileSummary = Static<typeof ProfileSummary>
 
 const names = Type.Array(Type.String(), { description: 'The variables that it names' })
-export const TemplateRecord = Type.Object({ ...head, text: Type.String(), variables: names })
+export const TemplateRecord = Type.Object({ ...documentHead, text: Type.String(), variables: names })
 export type TemplateRecord = Static<typeof TemplateRecord>
-export const TemplateSummary = Type.Object({ ...head, variables: names })
+export const TemplateSummary = Type.Object({ ...documentHead, variables: names })
 export type TemplateSummary = Static<typeof TemplateSummary>
 
 /** Where a value comes from, the nearest first. */

@@ -21,12 +21,18 @@ export const POOL_ENTRYPOINT = ['/bin/sh']
 /** Docker's log keeps two to three files of so much: what is shorter is whole. */
 export const LOG_FILE_BYTES = 10 * 2 ** 20
 
-/** One of the pool has `pool`, its configuration, in place of `attempt`: labels never change, but its name does. */
+/**
+ * One of the pool has `pool`, its configuration, in place of `attempt`: labels never change, but its name does. One that
+ * is asked what is in its image has `probe`.
+ */
 export const LABELS = {
   agent: 'agent-executor.agent',
   attempt: 'agent-executor.attempt',
   pool: 'agent-executor.pool',
+  probe: 'agent-executor.probe',
 } as const
+
+export const probeLabels = (agentId: string) => ({ [LABELS.agent]: agentId, [LABELS.probe]: 'engine' })
 
 export const containerName = (attemptId: string): string => `agent-executor-${attemptId}`
 

@@ -88,6 +88,12 @@ const OF_POOL: Rules = {
   AttachStdin: is(true),
 }
 
+/** What one has otherwise that is asked what is in its image. */
+const OF_PROBE: Rules = {
+  name: matches(/^agent-executor-probe-[a-z0-9]+$/),
+  Labels: labels(LABELS.agent, LABELS.probe),
+}
+
 /** Nothing that a set-user-id bit or a device file could help, and a size. */
 const tmpfs =
   (bytesMax: number): Rule =>
@@ -187,18 +193,21 @@ const hostRules = (maxima: Resources, isOfPool: boolean, gatewayFolder: string |
 
 const HOST_OPTIONAL: Rules = { Runtime: matches(/^[A-Za-z0-9._-]{1,64}$/) }
 
-/** What is missing, loose or unknown in the options of a container, for an attempt or the pool; empty where it may be made. */
+/** What is missing, loose or unknown in the options of a container, for an attempt, the pool or a probe; empty where it may be made. */
 export function loosenings(
   options: Docker.ContainerCreateOptions,
   maxima: Resources,
-  of: { for: 'attempt'; gatewayFolder: string | null } | { for: 'pool' } = { for: 'attempt', gatewayFolder: null },
+  of: { for: 'attempt'; gatewayFolder: string | null } | { for: 'pool' } | { for: 'probe' } = {
+    for: 'attempt',
+    gatewayFolder: null,
+  },
 ): string[] {
   const { HostConfig = {}, ...container } = options
-  const isOfPool = of.for === 'pool'
-  const rules = hostRules(maxima, isOfPool, isOfPool ? null : of.gatewayFolder)
+  const own = { attempt: {}, pool: OF_POOL, probe: OF_PROBE }[of.for]
+  const rules = hostRules(maxima, of.for === 'pool', of.for === 'attempt' ? of.gatewayFolder : null)
   const swap = HostConfig.MemorySwap === HostConfig.Memory ? [] : ['HostConfig.MemorySwap']
   return [
-    ...broken('', container, isOfPool ? { ...CONTAINER, ...OF_POOL } : CONTAINER, {}),
+    ...broken('', container, { ...CONTAINER, ...own }, {}),
     ...new Set([...broken('HostConfig.', HostConfig, rules, HOST_OPTIONAL), ...swap]),
   ]
 }

@@ -7,7 +7,13 @@
  *   long as it needs to be sure that its effect is over, except where the cause is `stop`.
  * - No executor reads the environment, the journal or the network beyond its own effect.
  */
-import type { CommandError, CommandType, EngineAvailabilities, JsonValue } from '@agent-executor/protocol'
+import type {
+  CommandError,
+  CommandType,
+  EngineAvailabilities,
+  EngineDefinition,
+  JsonValue,
+} from '@agent-executor/protocol'
 
 /**
  * Why an attempt is stopped from outside. `stop` leaves it as it is in the journal, for the next life of the agent.
@@ -56,6 +62,8 @@ export type Executor<Payload = unknown> = {
   ready?: () => boolean
   /** What it can run now by engine, and why not; for the server to show. */
   engines?: () => EngineAvailabilities
+  /** The engines that the server has from now on. */
+  define?: (engines: readonly EngineDefinition[]) => void
   /** Removes what attempts have left that are over. Called at the start, after acks, and from time to time. */
   reconcile?: (stateOf: (attemptId: string) => AttemptState) => Promise<void>
 }

@@ -1,5 +1,5 @@
-/** The schemas of what operators and requests say of profiles, compiled when the first of each is read. */
-import { Profile, ProfileOverrides, VariableValues } from '@agent-executor/protocol'
+/** The schemas of what operators and requests say of profiles and engines, compiled when the first of each is read. */
+import { Engine, Profile, ProfileOverrides, VariableValues } from '@agent-executor/protocol'
 import type { ValidateFunction } from 'ajv'
 import type { Problem } from '../profiles/document.ts'
 import { schemaProblems } from '../validation/schema-problems.ts'
@@ -17,5 +17,6 @@ const check = (schema: object): Check => {
 }
 
 export const checkProfile = check(Profile)
+export const checkEngine = check(Engine)
 export const checkOverrides = check(ProfileOverrides)
 export const checkVariables = check(VariableValues)

@@ -1,5 +1,6 @@
 /**
- * Profiles and templates that come as files: `profiles/<name>.toml` and `templates/<name>.<anything>` below one folder.
+ * Profiles, templates and engines that come as files: `profiles/<name>.toml`, `templates/<name>.<anything>` and
+ * `engines/<name>.toml` below one folder; engines also from the one that the product brings, which is looked at second.
  * Loaded where the database has not seen them, at the start and whenever somebody asks for it. A file that cannot be
  * understood is logged and leaves things as they are.
  */
@@ -12,10 +13,12 @@ import type { DocumentKind, Documents } from '../profiles/document.ts'
 import type { Maxima } from '../profiles/profile.ts'
 import type { DocumentStore } from '../store/documents.ts'
 import type { Renderer } from '../templates/renderer.ts'
-import { readProfile, readTemplate } from './read-content.ts'
+import { readEngine, readProfile, readTemplate } from './read-content.ts'
 
 export type SeedOptions = {
   folder: string
+  /** Of the product. */
+  shipped: string
   documents: DocumentStore
   renderer: Renderer
   maxima: Maxima
@@ -28,16 +31,18 @@ export type SeedOptions = {
 
 const FOLDERS: readonly [folder: string, kind: DocumentKind, ending: RegExp][] = [
   ['templates', 'template', /\.[A-Za-z0-9]+$/],
+  ['engines', 'engine', /\.toml$/],
   ['profiles', 'profile', /\.toml$/],
 ]
 /** In bytes: a character has at most four. */
 const FILE_BYTES_MAX = 4 * TEXT_CHARACTERS_MAX
 
-export async function loadSeeds({ folder, documents, renderer, maxima, nowMs, log }: SeedOptions): Promise<void> {
+export async function loadSeeds(options: SeedOptions): Promise<void> {
+  const { documents, renderer, maxima, nowMs, log } = options
   const known = await documents.newest()
   const seeds: Seed[] = []
   for (const [below, kind, ending] of FOLDERS)
-    for (const file of await filesIn(join(folder, below), ending)) {
+    for (const { folder, file } of await filesOf(options, { below, kind, ending })) {
       const read = await readSeed(join(folder, below, file), { name: file.replace(ending, ''), kind, known })
       if (read === null) continue
       if ('refusal' in read) log.warn({ file: join(below, file), ...read.refusal }, 'seed refused')
@@ -70,9 +75,26 @@ export async function loadSeeds({ folder, documents, renderer, maxima, nowMs, lo
       const read = await readTemplate(text, renderer)
       return read.ok ? { name, content: { kind, content: read.content }, sha256: fingerprint } : read
     }
+    if (kind === 'engine') {
+      const read = readEngine({ toml: text }, '')
+      return read.ok ? { name, content: { kind, content: read.content }, sha256: fingerprint } : read
+    }
     const read = await readProfile({ toml: text }, '', { renderer, maxima })
     return read.ok ? { name, content: { kind, content: read.content }, sha256: fingerprint } : read
   }
+}
+
+/** What an operator has in the place of a file of the product goes before it. */
+async function filesOf(
+  { folder, shipped }: SeedOptions,
+  { below, kind, ending }: { below: string; kind: DocumentKind; ending: RegExp },
+): Promise<{ folder: string; file: string }[]> {
+  const own = await filesIn(join(folder, below), ending)
+  const more = kind === 'engine' && folder !== shipped ? await filesIn(join(shipped, below), ending) : []
+  return [
+    ...own.map((file) => ({ folder, file })),
+    ...more.filter((file) => !own.includes(file)).map((file) => ({ folder: shipped, file })),
+  ]
 }
 
 /** Sorted; none where there is no such folder. */

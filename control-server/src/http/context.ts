@@ -33,7 +33,7 @@ export type Limits = Maxima & {
 
 export type Context = {
   store: Store
-  /** Profiles and templates. */
+  /** Profiles, templates and engines. */
   documents: DocumentStore
   logs: LogStore
   files: FileStore

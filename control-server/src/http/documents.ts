@@ -1,4 +1,4 @@
-/** What the routes of profiles and of templates have in common. */
+/** What the routes of profiles, templates and engines have in common. */
 import { DocumentName } from '@agent-executor/protocol'
 import { Type } from '@agent-executor/protocol/typebox'
 import { instant } from '../lifecycle/record.ts'
@@ -11,7 +11,13 @@ import {
   putDocument,
   type Refusal,
 } from '../profiles/change.ts'
-import { type DocumentKind, documentKey, type LiveProfile, type LiveTemplate } from '../profiles/document.ts'
+import {
+  type DocumentKind,
+  documentKey,
+  type LiveEngine,
+  type LiveProfile,
+  type LiveTemplate,
+} from '../profiles/document.ts'
 import type { Rendered } from '../templates/renderer.ts'
 import type { App, Context } from './context.ts'
 import { ApiError, RETRY_LATER } from './errors.ts'
@@ -43,7 +49,7 @@ export const rendered = <Value>(answer: Rendered<Value>, what: string): Value =>
   })
 }
 
-export const headOf = ({ name, version, origin, createdAtMs }: LiveProfile | LiveTemplate) => ({
+export const headOf = ({ name, version, origin, createdAtMs }: LiveProfile | LiveTemplate | LiveEngine) => ({
   name,
   version,
   origin,
@@ -75,9 +81,13 @@ export function deleteRoute(
   })
 }
 
-type Live<Kind extends DocumentKind> = Kind extends 'profile' ? LiveProfile : LiveTemplate
+type Live<Kind extends DocumentKind> = { profile: LiveProfile; template: LiveTemplate; engine: LiveEngine }[Kind]
 
-export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents, nowMs }: Context) {
+export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents, nowMs, wakeups }: Context) {
+  /** Agents find out with their next sync what they can run of it. */
+  const stored = (): void => {
+    if (kind === 'engine') wakeups.changedForAll()
+  }
   return {
     async list(): Promise<Live<Kind>[]> {
       const all = [...(await documents.newest()).values()]
@@ -111,6 +121,7 @@ export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents
           code === 'INVALID_REQUEST' ? { details: details.map((each) => ({ ...each, path: at + each.path })) } : {}
         throw refuse({ ...changed.refusal, ...own })
       }
+      if (changed.isNew) stored()
       return { document: changed.document as Live<Kind>, created: changed.created }
     },
 
@@ -120,6 +131,7 @@ export function documentCalls<Kind extends DocumentKind>(kind: Kind, { documents
         return { answer, added: answer.ok ? [answer.document] : [] }
       })
       if (!changed.ok) throw refuse(changed.refusal)
+      stored()
     },
   }
 }

@@ -1,8 +1,8 @@
 /** From what a client submitted to a command: the rules that a schema cannot say, and every default. */
 import {
   type Capability,
+  capabilitiesOf,
   type EngineDefinition,
-  engineNamed,
   HTTP_TIMEOUT_MS_DEFAULT,
   type JsonValue,
   type Offer,
@@ -62,8 +62,12 @@ export type RunMaxima = {
   runCostMicroUsdMax: number
 }
 
-/** All that is wrong with a submission beyond its schema; empty where nothing is. */
-export function submissionProblems(submission: Submission, nowMs: number, maxima: RunMaxima): Problem[] {
+/** All that is wrong with a submission beyond its schema; empty where nothing is. `engine`: the one it names; null where there is none. */
+export function submissionProblems(
+  submission: Submission,
+  nowMs: number,
+  { maxima, engine }: { maxima: RunMaxima; engine: EngineDefinition | null },
+): Problem[] {
   const problems: Problem[] = []
   const refuse = (path: string, message: string) => problems.push({ path, message })
 
@@ -93,7 +97,7 @@ export function submissionProblems(submission: Submission, nowMs: number, maxima
     // A container goes on while its agent is dead: nobody could end it before another attempt begins.
     if (submission.takeover === 'auto')
       refuse('/takeover', 'must be manual for RUN_AGENT: a container outlives its agent')
-    problems.push(...runAgentProblems(submission.payload), ...maximumProblems(submission, maxima))
+    problems.push(...runAgentProblems(submission.payload, engine), ...maximumProblems(submission, maxima))
   }
   return problems
 }
@@ -109,7 +113,7 @@ const OF_ENGINES = ['model', 'system', 'tools', 'limits', 'resume'] as const sat
 /** Names in the environment that runs of profiles have by themselves. */
 const RESERVED_ENV = ['JOB_', 'VAR_']
 
-function runAgentProblems(payload: RunAgentSubmission): Problem[] {
+function runAgentProblems(payload: RunAgentSubmission, engine: EngineDefinition | null): Problem[] {
   const { profile, prompt, system, env = {}, files = [] } = payload
   const problems: Problem[] = []
   const refuse = (path: string, message: string) => problems.push({ path, message })
@@ -118,9 +122,10 @@ function runAgentProblems(payload: RunAgentSubmission): Problem[] {
       if (payload[field] === undefined) refuse(`/payload/${field}`, 'is required')
     for (const field of ['promptVars', 'overrides'] as const)
       if (payload[field] !== undefined) refuse(`/payload/${field}`, 'needs profile')
-    const engine = engineNamed(payload.engine ?? '')
+    if (payload.engine !== undefined && engine === null)
+      refuse('/payload/engine', `names an engine that does not exist: ${payload.engine}`)
     for (const field of OF_ENGINES)
-      if (engine !== undefined && payload[field] !== undefined && !engine.can[field])
+      if (engine !== null && payload[field] !== undefined && !capabilitiesOf(engine)[field])
         refuse(`/payload/${field}`, meaningless(engine, field))
   } else
     for (const field of OF_PROFILES)
@@ -215,8 +220,13 @@ const isBase64 = (text: string): boolean =>
 
 /** What a profile has come to for a submission. */
 export type ProfileRun = { payload: RunAgentPayload; secrets: RunAgentSecrets | null; timeoutMs: number }
-/** What has been looked up for a submission. `resume`: the conversation that goes on. */
-export type LookedUp = { run: ProfileRun | null; resume: NonNullable<RunAgentPayload['resume']> | null }
+/** What has been looked up for a submission. `engine`: of one without a profile; `resume`: the conversation that goes on. */
+export type LookedUp = {
+  engine: EngineDefinition | null
+  run: ProfileRun | null
+  resume: NonNullable<RunAgentPayload['resume']> | null
+}
+const NOTHING: LookedUp = { engine: null, run: null, resume: null }
 
 type DefaultMaxima = Pick<RunMaxima, 'runTimeoutMsMax' | 'runCostMicroUsdMax'>
 const NO_MAXIMA: DefaultMaxima = { runTimeoutMsMax: Number.POSITIVE_INFINITY, runCostMicroUsdMax: 0 }
@@ -226,13 +236,14 @@ export function commandOf(
   submission: Submission,
   commandId: string,
   nowMs: number,
-  { run, resume }: LookedUp = { run: null, resume: null },
+  found: LookedUp = NOTHING,
   maxima: DefaultMaxima = NO_MAXIMA,
 ): Command {
   const { retry } = submission
+  const { run } = found
   const notBeforeMs = instantMs(submission.notBefore)
   const spec: CommandSpec = {
-    payload: payloadOf(submission, { run, resume }, maxima) as JsonValue,
+    payload: payloadOf(submission, found, maxima) as JsonValue,
     labels: submission.labels ?? SPEC_DEFAULTS.labels,
     pinnedTo: submission.agentId ?? null,
     timeoutMs: run?.timeoutMs ?? submission.timeoutMs ?? timeoutMsOf(submission, maxima.runTimeoutMsMax),
@@ -260,11 +271,19 @@ export function commandOf(
 }
 
 /** What an agent gets of a submission. */
-function payloadOf(submission: Submission, { run, resume }: LookedUp, { runCostMicroUsdMax }: DefaultMaxima): unknown {
+function payloadOf(
+  submission: Submission,
+  { engine, run, resume }: LookedUp,
+  { runCostMicroUsdMax }: DefaultMaxima,
+): unknown {
   if (submission.type !== 'RUN_AGENT') return submission.payload
   const { resume: _, ...own } = submission.payload
-  const isLimited = runCostMicroUsdMax > 0 && engineNamed(own.engine ?? '')?.can.limits === true
-  const plain = isLimited ? { ...own, limits: { costMicroUsd: runCostMicroUsdMax, ...own.limits } } : own
+  const isLimited = runCostMicroUsdMax > 0 && engine !== null && capabilitiesOf(engine).limits
+  const plain = {
+    ...own,
+    ...(engine === null ? {} : { engineDefinition: engine }),
+    ...(isLimited ? { limits: { costMicroUsd: runCostMicroUsdMax, ...own.limits } } : {}),
+  }
   return { ...(run?.payload ?? plain), ...(resume === null ? {} : { resume }) }
 }
 

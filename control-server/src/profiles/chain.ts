@@ -3,6 +3,7 @@ import type { ProfileVariable } from '@agent-executor/protocol'
 import {
   type Documents,
   type DocumentVersion,
+  engineIn,
   type LiveProfile,
   type Problem,
   profileIn,
@@ -98,6 +99,7 @@ export function chainProblems(documents: Documents, name: string): Problem[] {
         ? []
         : [{ path: `/locked/${index}`, message: `names neither a field, nor a section, nor a variable: ${lock}` }],
     ),
+    ...(chain[0] === undefined ? [] : engineProblems(documents, chain[0])),
     ...(prompt === undefined
       ? []
       : promptText(documents, { ...prompt.profile.prompt, names: prompt.names.text, path: '/prompt' }, isDeclared)
@@ -106,13 +108,21 @@ export function chainProblems(documents: Documents, name: string): Problem[] {
   ]
 }
 
+/** Of the engine that the profile itself names. */
+function engineProblems(documents: Documents, { content: { profile } }: LiveProfile): Problem[] {
+  const name = profile.agent?.engine
+  return name === undefined || engineIn(documents, name) !== undefined
+    ? []
+    : [{ path: '/agent/engine', message: `names an engine that does not exist: ${name}` }]
+}
+
 /** Whether a change of the document can make a difference to the profile. */
 export function dependsOn(documents: Documents, profile: string, { kind, name }: DocumentVersion): boolean {
   const chain = chainOf(documents, profile)
   if (!isChain(chain)) return true
-  return kind === 'profile'
-    ? chain.some((each) => each.name === name)
-    : promptOwner(chain)?.content.profile.prompt?.template === name
+  if (kind === 'profile') return chain.some((each) => each.name === name)
+  if (kind === 'engine') return chain[0]?.content.profile.agent?.engine === name
+  return promptOwner(chain)?.content.profile.prompt?.template === name
 }
 
 /** The names of all live profiles. */

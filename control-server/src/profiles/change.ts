@@ -1,5 +1,5 @@
 /**
- * Every decision about a change of profiles and templates: what may be stored, replaced, deleted, and taken over from a
+ * Every decision about a change of profiles, templates and engines: what may be stored, replaced, deleted, and taken over from a
  * file. Nothing is stored that could not be used, and nothing is changed or deleted under a profile that then could not.
  */
 import type { ApiErrorCode } from '@agent-executor/protocol'
@@ -9,13 +9,14 @@ import {
   type Documents,
   type DocumentVersion,
   documentKey,
+  type EngineContent,
   type Problem,
   type ProfileContent,
   profileIn,
   type TemplateContent,
 } from './document.ts'
 
-/** Of both kinds together. Deleted ones do not count: they cost next to nothing, and to delete one makes room. */
+/** Of all kinds together. Deleted ones do not count: they cost next to nothing, and to delete one makes room. */
 export const DOCUMENTS_MAX = 1000
 /** Of the newest versions together, which are in memory. */
 export const DOCUMENTS_CHARACTERS_MAX = 16 * 1_048_576
@@ -30,12 +31,18 @@ export type Precondition = { versions: readonly number[] } | 'any' | null
 
 export type Put = {
   name: string
-  content: { kind: 'profile'; content: ProfileContent } | { kind: 'template'; content: TemplateContent }
+  content:
+    | { kind: 'profile'; content: ProfileContent }
+    | { kind: 'template'; content: TemplateContent }
+    | { kind: 'engine'; content: EngineContent }
   /** Refused where there is one already. */
   mustBeNew: boolean
   precondition: Precondition
   nowMs: number
 }
+
+/** What a profile does with a document that it refers to. */
+const VERB = { profile: 'extends', template: 'names', engine: 'names' } as const satisfies Record<DocumentKind, string>
 
 const refused = (code: ApiErrorCode, message?: string, details?: Problem[]): { ok: false; refusal: Refusal } => ({
   ok: false,
@@ -77,10 +84,10 @@ export function deleteDocument(
   if (users.length > 0)
     return refused(
       'IN_USE',
-      `${users.join(', ')} ${kind === 'profile' ? 'extends' : 'names'} the ${kind} ${name}.`,
+      `${users.join(', ')} ${VERB[kind]} the ${kind} ${name}.`,
       users.map((user) => ({
         path: `/profiles/${user}`,
-        message: kind === 'profile' ? `extends ${name}` : `names the template ${name}`,
+        message: kind === 'profile' ? `extends ${name}` : `${VERB[kind]} the ${kind} ${name}`,
       })),
     )
   const version = current.version + 1
@@ -138,8 +145,12 @@ export function seedDocuments(
   }
 }
 
-export const notFoundCode = (kind: DocumentKind): ApiErrorCode =>
-  kind === 'profile' ? 'PROFILE_NOT_FOUND' : 'TEMPLATE_NOT_FOUND'
+const NOT_FOUND = {
+  profile: 'PROFILE_NOT_FOUND',
+  template: 'TEMPLATE_NOT_FOUND',
+  engine: 'ENGINE_NOT_FOUND',
+} as const satisfies Record<DocumentKind, ApiErrorCode>
+export const notFoundCode = (kind: DocumentKind): ApiErrorCode => NOT_FOUND[kind]
 export const noSuch = (kind: DocumentKind, name: string): string => `There is no ${kind} ${name}.`
 
 function preconditionProblem(
@@ -183,7 +194,12 @@ function storingProblem(documents: Documents, document: DocumentVersion): { ok: 
 const usersOf = (documents: Documents, kind: DocumentKind, name: string): string[] =>
   profileNames(documents).filter((user) => {
     const profile = profileIn(documents, user)?.content.profile
-    return kind === 'profile' ? profile?.extends === name : profile?.prompt?.template === name
+    const referredTo = {
+      profile: profile?.extends,
+      template: profile?.prompt?.template,
+      engine: profile?.agent?.engine,
+    }
+    return referredTo[kind] === name
   })
 
 const sizeOf = (documents: Documents): { count: number; characters: number } => {
@@ -198,5 +214,5 @@ const sizeOf = (documents: Documents): { count: number; characters: number } => 
 }
 
 /** Both were made by the same reader, so that equal ones have equal texts. */
-const sameContent = (one: ProfileContent | TemplateContent | null, other: ProfileContent | TemplateContent): boolean =>
+const sameContent = (one: DocumentVersion['content'], other: Put['content']['content']): boolean =>
   JSON.stringify(one) === JSON.stringify(other)

@@ -1,11 +1,12 @@
-/** Profiles and templates as they are stored: documents with a name, of which every version is kept. */
-import type { Profile } from '@agent-executor/protocol'
+/** Profiles, templates and engines as they are stored: documents with a name, of which every version is kept. */
+import { definitionOf, type Engine, type EngineDefinition, type Profile } from '@agent-executor/protocol'
 
-export type DocumentKind = 'profile' | 'template'
+export type DocumentKind = 'profile' | 'template' | 'engine'
 
 /** `names`: the variables that the inline prompt and the system prompt name. */
 export type ProfileContent = { profile: Profile; toml: string; names: { text: string[]; system: string[] } }
 export type TemplateContent = { text: string; names: string[] }
+export type EngineContent = { engine: Engine; toml: string }
 
 type Version<Kind extends DocumentKind, Content> = {
   kind: Kind
@@ -21,7 +22,8 @@ type Version<Kind extends DocumentKind, Content> = {
 }
 export type ProfileVersion = Version<'profile', ProfileContent>
 export type TemplateVersion = Version<'template', TemplateContent>
-export type DocumentVersion = ProfileVersion | TemplateVersion
+export type EngineVersion = Version<'engine', EngineContent>
+export type DocumentVersion = ProfileVersion | TemplateVersion | EngineVersion
 
 /** The newest version of every document, deleted ones included, under `documentKey`. */
 export type Documents = ReadonlyMap<string, DocumentVersion>
@@ -33,6 +35,7 @@ type Live<Kind extends DocumentKind> = Extract<DocumentVersion, { kind: Kind }> 
 }
 export type LiveProfile = Live<'profile'>
 export type LiveTemplate = Live<'template'>
+export type LiveEngine = Live<'engine'>
 
 /** Undefined where there is none, or where it is deleted. */
 export function profileIn(documents: Documents, name: string): LiveProfile | undefined {
@@ -44,6 +47,20 @@ export function templateIn(documents: Documents, name: string): LiveTemplate | u
   const found = documents.get(documentKey('template', name))
   return found?.kind === 'template' && found.content !== null ? (found as LiveTemplate) : undefined
 }
+
+export function engineIn(documents: Documents, name: string): LiveEngine | undefined {
+  const found = documents.get(documentKey('engine', name))
+  return found?.kind === 'engine' && found.content !== null ? (found as LiveEngine) : undefined
+}
+
+/** By name. */
+export const enginesIn = (documents: Documents): LiveEngine[] =>
+  [...documents.values()]
+    .filter((document): document is LiveEngine => document.kind === 'engine' && document.content !== null)
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+
+export const definitionIn = ({ name, version, content }: LiveEngine): EngineDefinition =>
+  definitionOf(name, version, content.engine)
 
 /** What is wrong, and where: a JSON pointer. */
 export type Problem = { path: string; message: string }

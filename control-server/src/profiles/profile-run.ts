@@ -5,10 +5,9 @@
 import {
   CAPABILITIES,
   type Capability,
+  capabilitiesOf,
   type EgressHost,
-  ENGINES,
-  type EngineName,
-  engineNamed,
+  type EngineDefinition,
   HOOK_NAMES,
   type Hook,
   type HookName,
@@ -44,16 +43,15 @@ export function runRefusal(resolved: Resolved): Refusal | null {
   return problems.length > 0 ? { code: 'PROFILE_UNUSABLE', details: problems } : null
 }
 
-function engineProblems({ fields }: Resolved): Problem[] {
+function engineProblems({ fields, engine }: Resolved): Problem[] {
   const placed = (path: FieldPath, message: string): Problem => ({
     path: `${fields.get(path)?.from === 'request' ? '/overrides' : ''}${pointerTo(path)}`,
     message,
   })
   const name = String(fields.get('agent.engine')?.value)
-  const engine = engineNamed(name)
-  if (engine === undefined)
-    return [placed('agent.engine', `is ${name}, and this server has only ${ENGINES.join(', ')}`)]
-  return CAPABILITIES.filter((capability) => !engine.can[capability]).flatMap((capability) =>
+  if (engine === null) return [placed('agent.engine', `names an engine that does not exist: ${name}`)]
+  const can = capabilitiesOf(engine)
+  return CAPABILITIES.filter((capability) => !can[capability]).flatMap((capability) =>
     FIELDS_OF[capability]
       .filter((path) => fields.has(path))
       .map((path) => placed(path, `means nothing to the engine ${name}, which has no ${capability}`)),
@@ -97,7 +95,8 @@ export function profileRunOf(
   const limits = limitsOf(fields, 'limits')
   const profileLimits = limitsOf(fields, 'limits.profile')
   const payload: RunAgentPayload = {
-    engine: said('agent.engine') as EngineName,
+    engine: said('agent.engine') as string,
+    engineDefinition: resolved.engine as EngineDefinition,
     prompt: prompt.shown,
     ...(image === undefined ? {} : { image }),
     ...(env === undefined ? {} : { env }),

@@ -1,5 +1,5 @@
 /** What a profile says by itself: beyond its schema, within the limits of the server; and what holds where nobody says. */
-import { engineNamed, type Profile } from '@agent-executor/protocol'
+import { capabilitiesOf, type EngineDefinition, type Profile } from '@agent-executor/protocol'
 import type { Problem } from './document.ts'
 import { type FieldPath, type FieldValue, fieldOf, pointerTo } from './fields.ts'
 import { declarationProblems, type PatternCheck, patternChecks } from './variables.ts'
@@ -46,10 +46,10 @@ const DEFAULTS: readonly (readonly [FieldPath, FieldValue])[] = [
 ]
 
 /** A field's value where no layer has one; a server with smaller limits has smaller defaults. */
-export function defaultOf(path: FieldPath, maxima: Maxima, engine: string | undefined): FieldValue | undefined {
+export function defaultOf(path: FieldPath, maxima: Maxima, engine: EngineDefinition | null): FieldValue | undefined {
   const value = DEFAULTS.find(([field]) => field === path)?.[1]
   const most = maximaByField(maxima).get(path)
-  if (path === 'limits.costMicroUsd') return engineNamed(engine ?? '')?.can.limits ? most : undefined
+  if (path === 'limits.costMicroUsd') return engine !== null && capabilitiesOf(engine).limits ? most : undefined
   return typeof value === 'number' && most !== undefined ? Math.min(value, most) : value
 }
 

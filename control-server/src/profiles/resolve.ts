@@ -2,11 +2,26 @@
  * What a profile comes to for one request: every field from the nearest that says it (the request, the profile, those it
  * extends, the default), every variable checked, and where each came from.
  */
-import type { Profile, ProfileOverrides, ProfileVariable, ValueOrigin, VariableValue } from '@agent-executor/protocol'
+import type {
+  EngineDefinition,
+  Profile,
+  ProfileOverrides,
+  ProfileVariable,
+  ValueOrigin,
+  VariableValue,
+} from '@agent-executor/protocol'
 import { type Chain, chainOf, declaredBy, isChain, promptOwner, promptText, systemOwner } from './chain.ts'
 import type { Refusal } from './change.ts'
 import { noSuch } from './change.ts'
-import { type Documents, type LiveProfile, type Problem, profileIn, templateIn } from './document.ts'
+import {
+  type Documents,
+  definitionIn,
+  engineIn,
+  type LiveProfile,
+  type Problem,
+  profileIn,
+  templateIn,
+} from './document.ts'
 import { asSections, FIELDS, type FieldPath, type FieldValue, fieldOf, pointerTo, sameAs } from './fields.ts'
 import { isFieldLocked, isVariableLocked, locksOf } from './locks.ts'
 import { defaultOf, type Maxima, maximumProblem } from './profile.ts'
@@ -30,6 +45,8 @@ export type ResolvedVariable = Origin & { variable: ProfileVariable; value: Vari
 export type Resolved = {
   chain: readonly { name: string; version: number }[]
   fields: ReadonlyMap<FieldPath, ResolvedField>
+  /** Null where there is none of the name. */
+  engine: EngineDefinition | null
   variables: ReadonlyMap<string, ResolvedVariable>
   /** Templates, to be rendered with the variables. */
   prompt: { text: string | null; system: string | null }
@@ -60,7 +77,7 @@ export function resolve(
   ]
   if (lockProblems.length > 0) return refused('FIELD_LOCKED', lockProblems)
 
-  const fields = resolvedFields(chain, request.overrides, locks, maxima)
+  const fields = resolvedFields(documents, chain, { overrides: request.overrides, locks, maxima })
   const variables = resolvedVariables(chain, request, locks)
   const prompt = resolvedPrompt(documents, chain, request, variables)
   const asked = [...fieldProblems(fields, maxima, true), ...variableProblems(variables, request), ...prompt.asked]
@@ -73,6 +90,7 @@ export function resolve(
     resolved: {
       chain: chain.map((each) => ({ name: each.name, version: each.version })),
       fields,
+      engine: engineOf(documents, fields),
       variables,
       prompt: { text: prompt.text, system: prompt.system },
       templates: templatesOf(documents, fields),
@@ -117,11 +135,15 @@ const refused = (code: Refusal['code'], details: Problem[], message?: string): {
 
 const locked = (path: string): Problem => ({ path, message: 'is locked by the profile' })
 
+const engineOf = (documents: Documents, fields: Resolved['fields']): EngineDefinition | null => {
+  const found = engineIn(documents, String(fields.get('agent.engine')?.value))
+  return found === undefined ? null : definitionIn(found)
+}
+
 function resolvedFields(
+  documents: Documents,
   chain: Chain,
-  overrides: ProfileOverrides,
-  locks: readonly string[],
-  maxima: Maxima,
+  { overrides, locks, maxima }: { overrides: ProfileOverrides; locks: readonly string[]; maxima: Maxima },
 ): Resolved['fields'] {
   const layers: { says: Profile; from: ValueOrigin; profile: string | null }[] = [
     { says: overrides, from: 'request', profile: null },
@@ -136,8 +158,7 @@ function resolvedFields(
     const isLocked = isFieldLocked(locks, path)
     const layer = layers.find(({ says }) => sameAs(path).some((each) => fieldOf(says, each) !== undefined))
     const said = layer && fieldOf(layer.says, path)
-    const engine = fields.get('agent.engine')?.value as string | undefined
-    const value = layer === undefined ? defaultOf(path, maxima, engine) : said
+    const value = layer === undefined ? defaultOf(path, maxima, engineOf(documents, fields)) : said
     if (value !== undefined)
       fields.set(path, { value, from: layer?.from ?? 'default', profile: layer?.profile ?? null, locked: isLocked })
   }

@@ -1,10 +1,13 @@
 /**
- * Profiles and templates as the server sees them, with the promises of `store.ts`: it decides nothing, `decide` is
+ * Profiles, templates and engines as the server sees them, with the promises of `store.ts`: it decides nothing, `decide` is
  * synchronous and pure, and resolved means durable.
  */
 import type { DocumentKind, Documents, DocumentVersion } from '../profiles/document.ts'
 
 export interface DocumentStore {
+  /** Another number after every change. */
+  changeCount(): number
+
   /** The newest versions, as they were when this was called. */
   newest(): Promise<Documents>
 

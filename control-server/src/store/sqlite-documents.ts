@@ -1,4 +1,4 @@
-/** Profiles and templates in SQLite. The newest versions are kept in memory; nobody else writes the file. */
+/** Profiles, templates and engines in SQLite. The newest versions are kept in memory; nobody else writes the file. */
 import { type DocumentKind, type Documents, type DocumentVersion, documentKey } from '../profiles/document.ts'
 import type { DocumentStore } from './documents.ts'
 
@@ -14,6 +14,7 @@ export type DocumentStatements = {
 
 export function createSqliteDocuments({ all, get, run, write }: DocumentStatements) {
   let newest: Map<string, DocumentVersion> | null = null
+  let changeCount = 0
 
   const known = (): Map<string, DocumentVersion> => {
     newest ??= new Map(all('document-newest').map((row) => [keyOf(row), documentOfRow(row)]))
@@ -21,6 +22,8 @@ export function createSqliteDocuments({ all, get, run, write }: DocumentStatemen
   }
 
   const store: DocumentStore = {
+    changeCount: () => changeCount,
+
     async newest() {
       // A copy: what was read together stays together, whatever is written meanwhile.
       return new Map(known())
@@ -34,6 +37,7 @@ export function createSqliteDocuments({ all, get, run, write }: DocumentStatemen
     change: (decide) =>
       write(() => {
         const { answer, added } = decide(known() as Documents)
+        if (added.length > 0) changeCount += 1
         for (const document of added) {
           run('document-insert', rowOfDocument(document))
           known().set(documentKey(document.kind, document.name), document)
@@ -47,6 +51,7 @@ export function createSqliteDocuments({ all, get, run, write }: DocumentStatemen
     /** After a write that was undone. */
     forget(): void {
       newest = null
+      changeCount += 1
     },
   }
 }

@@ -1,9 +1,10 @@
-// Profiles and templates that come as files, in a real folder and a real database.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+// Profiles, templates and engines that come as files, in a real folder and a real database.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { loadSeeds } from '../../src/documents/seeds.ts'
+import { enginesIn } from '../../src/profiles/document.ts'
 import { openSqliteStore } from '../../src/store/sqlite-store.ts'
 import { createRenderer } from '../../src/templates/renderer.ts'
 import { policy } from '../lifecycle/builders.ts'
@@ -36,13 +37,13 @@ const loading = async (t: Test, files: Record<string, string> = {}) => {
     folder,
     write,
     /** What was logged, as sentences. */
-    async load(from = folder): Promise<string[]> {
+    async load(from = folder, shipped = from): Promise<string[]> {
       const lines: string[] = []
       const log = {
         info: (facts: object, message: string) => void lines.push(`${message}: ${Object.values(facts).join(' ')}`),
         warn: (facts: object, message: string) => void lines.push(`${message}: ${JSON.stringify(facts)}`),
       }
-      await loadSeeds({ folder: from, documents, renderer, maxima: MAXIMA, nowMs: () => 5, log })
+      await loadSeeds({ folder: from, shipped, documents, renderer, maxima: MAXIMA, nowMs: () => 5, log })
       return lines
     },
     async shown(): Promise<string[]> {
@@ -55,6 +56,7 @@ t.test('the seeds that come with the server are right', async (t) => {
   const { load, shown } = await loading(t)
   t.notMatch((await load(SHIPPED)).join('\n'), /refused/)
   t.same(await shown(), [
+    ...['claude-code', 'codex', 'gemini', 'opencode', 'shell'].map((name) => `engine/${name} 1 seed`),
     'profile/code-review 1 seed',
     'profile/default 1 seed',
     'profile/researcher 1 seed',
@@ -63,6 +65,34 @@ t.test('the seeds that come with the server are right', async (t) => {
     'template/research 1 seed',
   ])
   t.same(await load(SHIPPED), [], 'loaded once')
+})
+
+t.test('the image of an engine has the version of its lock, and is asked for it', async (t) => {
+  const { load, documents } = await loading(t)
+  await load(SHIPPED)
+  for (const { name, content } of enginesIn(await documents.newest())) {
+    const { image, probe } = content.engine
+    if (name === 'shell') continue
+    const file = new URL(`../../../../engines/images/${name}/package.json`, import.meta.url)
+    const [version] = Object.values(JSON.parse(readFileSync(file, 'utf8')).dependencies)
+    t.equal(image, `agent-executor/${name}:${version}`)
+    t.equal(probe?.prints, version)
+  }
+})
+
+t.test('engines of the product are there whatever folder is given, and its own go before them', async (t) => {
+  const { load, shown, documents } = await loading(t, {
+    'engines/own.toml': 'adapter = "program"\n[program]\nargv = ["own"]',
+    'engines/codex.toml': 'adapter = "codex"\nimage = "own/codex:1"',
+  })
+  t.equal((await load(undefined, SHIPPED)).length, 6)
+  t.same(await load(undefined, SHIPPED), [], 'neither comes again')
+  const engines = ['claude-code', 'codex', 'gemini', 'opencode', 'own', 'shell']
+  t.same(
+    await shown(),
+    engines.map((name) => `engine/${name} 1 seed`),
+  )
+  t.match((await documents.newest()).get('engine/codex'), { content: { engine: { image: 'own/codex:1' } } })
 })
 
 t.test('a changed file is loaded again, unless somebody has written or deleted meanwhile', async (t) => {

@@ -411,3 +411,31 @@ t.test('while it stops the server answers what waits, finishes what it began, an
   await closed
   t.equal(await server.countCommands(), 2)
 })
+
+t.test('an agent that asks is told of all engines once, and again when they change', async (t) => {
+  const server = await startServer(t)
+  const agent = await withAgent(server)
+  const told = async (request: object = {}) => ((await agent.sync(request)).body as SyncResponse).definitions
+  t.equal(await told(), undefined, 'one that knows nothing of this')
+  const first = await told({ definitionsSeen: '' })
+  t.same(
+    first?.engines.map(({ name }) => name),
+    ['claude-code', 'codex', 'gemini', 'opencode', 'shell'],
+  )
+  const seen = { definitionsSeen: first?.fingerprint }
+  t.equal(await told(seen), undefined)
+
+  const waiting = agent.wait(20_000)
+  await parked(server, 1)
+  const engine = { adapter: 'program', program: { argv: ['own'] }, probe: { argv: ['own', '-v'], prints: '1.0' } }
+  await server.call('POST', '/engines', { name: 'own', engine })
+  t.equal((await waiting).status, 200, 'who waits is woken')
+  const second = await told(seen)
+  t.match(
+    second?.engines.find(({ name }) => name === 'own'),
+    { version: 1, program: { argv: ['own'] }, probe: { prints: '1.0' } },
+  )
+  t.equal(await told({ definitionsSeen: second?.fingerprint }), undefined)
+  await server.call('DELETE', '/engines/own', undefined, { 'if-match': '*' })
+  t.equal((await told({ definitionsSeen: second?.fingerprint }))?.fingerprint, first?.fingerprint)
+})

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { uuidv7 } from 'uuidv7'
 import { type AppOptions, buildApp } from '../../src/app.ts'
 import { createBlobs } from '../../src/blobs/blobs.ts'
+import { loadSeeds } from '../../src/documents/seeds.ts'
 import { createLogFollowers } from '../../src/log-followers.ts'
 import { createSweeper } from '../../src/maintenance/sweeper.ts'
 import { createMetrics } from '../../src/metrics.ts'
@@ -87,6 +88,10 @@ export async function startServer(
     onError: (error) => t.error(error),
   })
   const renderer = createRenderer()
+  await loadSeeds({
+    ...{ folder: 'none', shipped: 'control-server/seeds', documents: store.documents, renderer, nowMs },
+    ...{ maxima: LIMITS, log: { info() {}, warn: (facts) => t.fail(JSON.stringify(facts)) } },
+  })
   /** The requests that wait now. */
   const waiting = new Set<Promise<boolean>>()
   const app = buildApp({

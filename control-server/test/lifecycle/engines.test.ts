@@ -1,9 +1,14 @@
-// Which agents can run an engine, and why not the others.
+// Which agents can run an engine, and why not the others; and what an agent is told of them.
+import type { Engine, EngineDefinition } from '@agent-executor/protocol'
 import t from 'tap'
-import { engineRecords, keptEngines } from '../../src/lifecycle/engines.ts'
+import { definitionsOf, engineSummary, keptEngines } from '../../src/lifecycle/engines.ts'
+import type { LiveEngine } from '../../src/profiles/document.ts'
+import { documentsOf, engineVersion } from '../profiles/builders.ts'
 import { agent, LEASE_MS, simpleAgent } from './builders.ts'
 
 const has = { shell: { available: true, reason: null } }
+const engine = (name: string, content: Engine): LiveEngine => engineVersion(name, content) as LiveEngine
+const shell = engine('shell', { adapter: 'shell' })
 
 t.test('every agent that is online is named, with its reason', async (t) => {
   const agents = [
@@ -14,18 +19,16 @@ t.test('every agent that is online is named, with its reason', async (t) => {
     agent('gone', { engines: has, renewedAtMs: -LEASE_MS }),
     simpleAgent('curl'),
   ]
-  const [shell, ...others] = engineRecords(agents, 0)
-  t.match(others, [{ name: 'claude-code' }, { name: 'codex' }, { name: 'opencode' }, { name: 'gemini' }])
-  for (const { available, agents } of others) t.match([available, agents[0]?.reason], [false, /does not say/])
-  t.match(shell, {
-    name: 'shell',
-    providers: [],
-    image: null,
-    can: { model: false, system: false, tools: false },
-    available: true,
+  const codex = engineSummary(engine('codex', { adapter: 'codex', image: 'an-image' }), agents, 0)
+  t.match(codex, { available: false, image: 'an-image', providers: ['openai'], can: { model: true, tools: false } })
+  t.match(codex.agents[0]?.reason, /does not say/)
+  const summary = engineSummary(shell, agents, 0)
+  t.match(summary, {
+    ...{ name: 'shell', version: 1, origin: 'api', adapter: 'shell', providers: [], image: null, available: true },
+    can: { model: false, system: false, tools: false, limits: false, egress: true },
   })
   t.same(
-    shell?.agents.map(({ agentId, available }) => [agentId, available]),
+    summary.agents.map(({ agentId, available }) => [agentId, available]),
     [
       ['good', true],
       ['without', false],
@@ -33,19 +36,13 @@ t.test('every agent that is online is named, with its reason', async (t) => {
       ['draining', false],
     ],
   )
-  for (const { available, reason } of shell?.agents ?? []) t.equal(reason === null, available, `${reason}`)
-})
-
-t.test('an engine tells whose models it asks for, and in which image it runs', async (t) => {
-  for (const { name, providers, image, can } of engineRecords([], 0)) {
-    t.equal(providers.length > 0, can.model, name)
-    t.equal(image !== null, can.model, name)
-  }
+  for (const { available, reason } of summary.agents) t.equal(reason === null, available, `${reason}`)
 })
 
 t.test('an engine that nobody can run is not available', async (t) => {
-  t.match(engineRecords([], 0)[0], { name: 'shell', available: false, agents: [] })
-  t.match(engineRecords([agent('gone', { engines: has, renewedAtMs: -LEASE_MS })], 0)[0], { available: false })
+  t.match(engineSummary(shell, [], 0), { name: 'shell', available: false, agents: [] })
+  const gone = agent('gone', { engines: has, renewedAtMs: -LEASE_MS })
+  t.match(engineSummary(shell, [gone], 0), { available: false })
 })
 
 t.test('what a newer agent tells besides is left out, and a name is only a name', async (t) => {
@@ -57,7 +54,23 @@ t.test('what a newer agent tells besides is left out, and a name is only a name'
     ['shell', { available: true, reason: null }],
     ['constructor', { available: true, reason: null }],
   ])
-  t.match(engineRecords([agent('x', { engines: {} })], 0)[0], {
+  t.match(engineSummary(shell, [agent('x', { engines: {} })], 0), {
     agents: [{ available: false, reason: /does not say/ }],
   })
+})
+
+t.test('agents are told what there is, under a fingerprint that changes with it and with nothing else', async (t) => {
+  const own = engineVersion('own', { adapter: 'program', program: { argv: ['own'] }, providers: ['openai'] })
+  const { fingerprint, engines } = definitionsOf(documentsOf(own, shell))
+  t.strictSame(engines, [
+    { name: 'own', version: 1, adapter: 'program', image: null, providers: ['openai'], program: { argv: ['own'] } },
+    { name: 'shell', version: 1, adapter: 'shell', image: null, providers: [] },
+  ] satisfies EngineDefinition[])
+  t.equal(definitionsOf(documentsOf(shell, own)).fingerprint, fingerprint, 'in whatever order they were stored')
+  for (const other of [
+    documentsOf(shell),
+    documentsOf(shell, engineVersion('own', { adapter: 'program', program: { argv: ['own', '-x'] } }, 2)),
+    documentsOf(shell, { ...own, version: 2, content: null } as typeof own),
+  ])
+    t.not(definitionsOf(other).fingerprint, fingerprint)
 })

@@ -50,11 +50,16 @@ t.test('an agent may take what it knows the type of, has every label of, and is 
 t.test('what needs an agent that knows profiles goes to none that does not tell of its engines', async (t) => {
   const plain = { engine: 'shell', prompt: 'true' }
   const engineIn = (payload: object) => parseLane(lane({ type: 'RUN_AGENT', payload: payload as JsonValue })).engine
+  const shell = { name: 'shell', now: false }
   t.equal(engineIn(plain), null, 'as it always was')
   t.equal(engineIn({ ...plain, dryRun: false }), null)
-  t.equal(engineIn({ ...plain, dryRun: true }), 'shell')
-  t.equal(engineIn({ ...plain, resolvedFrom: { profile: 'p' } }), 'shell')
-  t.equal(engineIn({ ...plain, engine: 'codex' }), 'codex')
+  t.same(engineIn({ ...plain, dryRun: true }), shell)
+  t.same(engineIn({ ...plain, resolvedFrom: { profile: 'p' } }), shell)
+  t.same(engineIn({ ...plain, engine: 'codex' }), { name: 'codex', now: true })
+  const defined = (adapter: string, image: string | null) => ({ ...plain, engineDefinition: { adapter, image } })
+  t.equal(engineIn(defined('shell', null)), null)
+  t.same(engineIn(defined('shell', 'own-image')), { name: 'shell', now: true }, 'its image has to be there')
+  t.same(engineIn(defined('program', null)), { name: 'shell', now: true })
   for (const odd of [null, 'text', 7, [], { engine: 7 }]) t.equal(engineIn(odd as object), null, JSON.stringify(odd))
 
   const dryRun = parseLane(lane({ type: 'RUN_AGENT', payload: { ...plain, dryRun: true } }))

@@ -1,7 +1,9 @@
+import { type CodedAdapter, definitionOf } from '@agent-executor/protocol'
 import t from 'tap'
 import { resumed } from '../../src/lifecycle/resume.ts'
 import { completed, failed, running } from './builders.ts'
 
+const engine = (name: CodedAdapter) => definitionOf(name, 1, { adapter: name })
 const ofRun = (command: ReturnType<typeof completed>, result: unknown, payload: object = { engine: 'codex' }) => ({
   ...command,
   type: 'RUN_AGENT' as const,
@@ -11,7 +13,7 @@ const ofRun = (command: ReturnType<typeof completed>, result: unknown, payload: 
 
 t.test('a run goes on with what another one of its engine has left, however that ended', async (t) => {
   for (const command of [completed('c'), failed('c')])
-    t.same(resumed('codex', ofRun(command, { sessionId: 'thread_1-a' })), {
+    t.same(resumed(engine('codex'), ofRun(command, { sessionId: 'thread_1-a' })), {
       ok: true,
       resume: { commandId: 'c', sessionId: 'thread_1-a' },
     })
@@ -32,8 +34,8 @@ t.test('everything else is refused with what is wrong with it', async (t) => {
     ]),
   ]
   for (const [command, message] of rows)
-    t.match(resumed('codex', command), { ok: false, code: 'NOT_RESUMABLE', message })
-  t.match(resumed('shell', ofRun(completed('c'), { sessionId: 's' }, { engine: 'shell' })), {
+    t.match(resumed(engine('codex'), command), { ok: false, code: 'NOT_RESUMABLE', message })
+  t.match(resumed(engine('shell'), ofRun(completed('c'), { sessionId: 's' }, { engine: 'shell' })), {
     ...{ ok: false, code: 'INVALID_REQUEST', message: /has no resume/ },
   })
 })

@@ -1,4 +1,10 @@
-import { type Capability, engineNamed, type Submission } from '@agent-executor/protocol'
+import {
+  type Capability,
+  type CodedAdapter,
+  capabilitiesOf,
+  definitionOf,
+  type Submission,
+} from '@agent-executor/protocol'
 import t from 'tap'
 import { commandOf, commandOfOffer, submissionProblems } from '../../src/lifecycle/submission.ts'
 import { attemptTimeoutMs, dueAtMs, isReady } from '../../src/lifecycle/transition.ts'
@@ -16,7 +22,13 @@ const MAXIMA = {
   ...{ runTimeoutMsMax: 86_400_000, runMemoryBytesMax: 2 ** 33, runCpusMax: 8, runPidsMax: 4096 },
   ...{ runWorkspaceBytesMax: 2 ** 32, runCostMicroUsdMax: 20_000_000 },
 }
-const pathsOf = (submission: Submission) => submissionProblems(submission, NOW, MAXIMA).map(({ path }) => path)
+const engineOf = ({ type, payload }: Submission) => {
+  const name = type === 'RUN_AGENT' ? payload.engine : undefined
+  return name === undefined || name === 'nobody' ? null : definitionOf(name, 7, { adapter: name as CodedAdapter })
+}
+const problemsOf = (submission: Submission, maxima = MAXIMA) =>
+  submissionProblems(submission, NOW, { maxima, engine: engineOf(submission) })
+const pathsOf = (submission: Submission) => problemsOf(submission).map(({ path }) => path)
 
 t.test('what was not said has a default', async (t) => {
   const command = commandOf(delay(), 'a', NOW)
@@ -221,12 +233,23 @@ t.test('NUL is refused where a shell or an environment would end at it', async (
   t.same(pathsOf(agent({ files: [file('a', { content: 'a\0b' })] })), [], 'a file may have it')
 })
 
+const definition = (name: CodedAdapter) => definitionOf(name, 7, { adapter: name })
+
+t.test('an engine that does not exist is refused by its name', async (t) => {
+  t.same(problemsOf(agent({ engine: 'nobody' })), [
+    { path: '/payload/engine', message: 'names an engine that does not exist: nobody' },
+  ])
+})
+
 t.test('what an engine cannot honour is refused by its field', async (t) => {
   const fields = { model: 'm', system: 's', tools: { allow: ['a'] }, limits: { tokens: 1 }, resume: 'a' }
   for (const [field, value] of Object.entries(fields)) {
     t.same(pathsOf(agent({ [field]: value })), [`/payload/${field}`], field)
-    for (const engine of ['claude-code', 'codex', 'opencode', 'gemini'])
-      t.equal(pathsOf(agent({ engine, [field]: value })).length, engineNamed(engine)?.can[field as Capability] ? 0 : 1)
+    for (const engine of ['claude-code', 'codex', 'opencode', 'gemini'] as const)
+      t.equal(
+        pathsOf(agent({ engine, [field]: value })).length,
+        capabilitiesOf(definition(engine))[field as Capability] ? 0 : 1,
+      )
   }
   t.same(pathsOf(agent({ engine: 'codex', system: 'a\0b' })), ['/payload/system'])
   t.same(pathsOf(agent({ profile: 'p', engine: undefined, prompt: undefined, ...fields })), [
@@ -237,21 +260,31 @@ t.test('what an engine cannot honour is refused by its field', async (t) => {
 t.test('a run may cost what the server allows, and that is what it may where nobody says', async (t) => {
   const codex = (payload: object = {}) => agent({ engine: 'codex', ...payload })
   const payloadOf = (submission: Submission, runCostMicroUsdMax = 20_000_000) =>
-    commandOf(submission, 'a', NOW, undefined, { ...MAXIMA, runCostMicroUsdMax }).spec.payload
+    commandOf(
+      submission,
+      'a',
+      NOW,
+      { run: null, resume: null, engine: engineOf(submission) },
+      {
+        ...MAXIMA,
+        runCostMicroUsdMax,
+      },
+    ).spec.payload
   t.same(pathsOf(codex({ limits: { costMicroUsd: 20_000_000 } })), [])
   t.same(pathsOf(codex({ limits: { costMicroUsd: 20_000_001 } })), ['/payload/limits/costMicroUsd'])
-  t.same(
-    submissionProblems(codex({ limits: { costMicroUsd: 2 ** 52 } }), NOW, { ...MAXIMA, runCostMicroUsdMax: 0 }),
-    [],
-  )
-  t.same(payloadOf(codex()), { engine: 'codex', prompt: 'true', limits: { costMicroUsd: 20_000_000 } })
+  t.same(problemsOf(codex({ limits: { costMicroUsd: 2 ** 52 } }), { ...MAXIMA, runCostMicroUsdMax: 0 }), [])
+  const own = { engine: 'codex', prompt: 'true', engineDefinition: definition('codex') }
+  t.same(payloadOf(codex()), { ...own, limits: { costMicroUsd: 20_000_000 } })
   t.match(payloadOf(codex({ limits: { requests: 3 } })), { limits: { costMicroUsd: 20_000_000, requests: 3 } })
   t.match(payloadOf(codex({ limits: { costMicroUsd: 0 } })), { limits: { costMicroUsd: 0 } })
-  t.same(payloadOf(codex(), 0), { engine: 'codex', prompt: 'true' })
-  t.same(payloadOf(agent()), { engine: 'shell', prompt: 'true' })
+  t.same(payloadOf(codex(), 0), own)
+  t.same(payloadOf(agent()), { engine: 'shell', prompt: 'true', engineDefinition: definition('shell') })
 })
 
 t.test('of a conversation that goes on an agent gets the id that its engine gave it', async (t) => {
   const resume = { commandId: 'b', sessionId: 's' }
-  t.match(commandOf(agent({ engine: 'codex', resume: 'b' }), 'a', NOW, { run: null, resume }).spec.payload, { resume })
+  t.match(
+    commandOf(agent({ engine: 'codex', resume: 'b' }), 'a', NOW, { engine: null, run: null, resume }).spec.payload,
+    { resume },
+  )
 })

@@ -1,4 +1,4 @@
-import type { Profile } from '@agent-executor/protocol'
+import { CODED_ADAPTERS, type Engine, type Profile } from '@agent-executor/protocol'
 import { type Documents, type DocumentVersion, documentKey } from '../../src/profiles/document.ts'
 import type { ProfileRequest } from '../../src/profiles/resolve.ts'
 
@@ -32,6 +32,19 @@ export const templateVersion = (name: string, text: string, names: string[] = []
   seedSha256: null,
   createdAtMs: 1,
 })
+
+export const engineVersion = (name: string, engine: Engine, version = 1): DocumentVersion => ({
+  kind: 'engine',
+  name,
+  version,
+  content: { engine, toml: '' },
+  origin: 'api',
+  seedSha256: null,
+  createdAtMs: 1,
+})
+
+/** One for each adapter that is code, under its name. */
+export const ENGINES: readonly DocumentVersion[] = CODED_ADAPTERS.map((adapter) => engineVersion(adapter, { adapter }))
 
 export const documentsOf = (...versions: readonly DocumentVersion[]): Documents =>
   new Map(versions.map((version) => [documentKey(version.kind, version.name), version]))

@@ -13,14 +13,19 @@ import {
   type Seed,
   seedDocuments,
 } from '../../src/profiles/change.ts'
-import { type Documents, documentKey } from '../../src/profiles/document.ts'
-import { documentsOf, profileVersion, templateVersion } from './builders.ts'
+import { type DocumentKind, type Documents, documentKey } from '../../src/profiles/document.ts'
+import { documentsOf, engineVersion, profileVersion, templateVersion } from './builders.ts'
 
 const contentOf = (profile: Profile, names: string[] = []): Put['content'] => ({
   kind: 'profile',
   content: { profile, toml: JSON.stringify(profile), names: { text: names, system: [] } },
 })
 const textOf = (text: string, names: string[] = []): Put['content'] => ({ kind: 'template', content: { text, names } })
+
+const engineOf = (adapter: 'shell' | 'codex' = 'shell'): Put['content'] => ({
+  kind: 'engine',
+  content: { engine: { adapter }, toml: adapter },
+})
 
 const put = (documents: Documents, name: string, content: Put['content'], precondition: Precondition = 'any') => {
   const isThere = documents.get(documentKey(content.kind, name))?.content !== null
@@ -37,8 +42,31 @@ const refusalOf = (documents: Documents, name: string, content: Put['content'], 
   const changed = put(documents, name, content, precondition)
   return changed.ok ? null : changed.refusal
 }
-const remove = (documents: Documents, kind: 'profile' | 'template', name: string, precondition: Precondition = 'any') =>
+const remove = (documents: Documents, kind: DocumentKind, name: string, precondition: Precondition = 'any') =>
   deleteDocument(documents, { kind, name, precondition, nowMs: 6 })
+
+t.test('a profile names an engine that exists, and one that is named is not deleted', async (t) => {
+  const named = contentOf({ agent: { engine: 'own' } })
+  t.match(refusalOf(documentsOf(), 'p', named), {
+    code: 'INVALID_REQUEST',
+    details: [{ path: '/agent/engine', message: 'names an engine that does not exist: own' }],
+  })
+  const documents = documentsOf(
+    engineVersion('own', { adapter: 'shell' }),
+    profileVersion('p', { agent: { engine: 'own' } }),
+  )
+  t.match(put(documents, 'q', named), { ok: true })
+  t.match(remove(documents, 'engine', 'own'), {
+    refusal: {
+      ...{ code: 'IN_USE', message: 'p names the engine own.' },
+      details: [{ path: '/profiles/p', message: 'names the engine own' }],
+    },
+  })
+  const changed = put(documents, 'own', engineOf('codex'))
+  t.match(changed, { ok: true, document: { version: 2 } }, 'what it is may change')
+  t.match(remove(documentsOf(engineVersion('own', { adapter: 'shell' })), 'engine', 'own'), { ok: true })
+  t.match(remove(documentsOf(), 'engine', 'own'), { refusal: { code: 'ENGINE_NOT_FOUND' } })
+})
 
 t.test('versions count up and never come back, not after a deletion either', async (t) => {
   const first = put(documentsOf(), 'p', contentOf({}))
@@ -206,6 +234,7 @@ t.test('whatever is put and deleted in whatever order, every live profile holds 
   const profile = fc.record<Profile>(
     {
       extends: name,
+      agent: fc.record({ engine: fc.constantFrom('e', 'f') }),
       prompt: fc.oneof(
         fc.record({ template: fc.constantFrom('s', 't') }),
         fc.record({ variables: fc.constant({ v: { type: 'string' as const } }) }),
@@ -221,9 +250,14 @@ t.test('whatever is put and deleted in whatever order, every live profile holds 
       names: fc.subarray(['v', 'w'], { maxLength: 1 }),
     }),
     fc.record({
+      do: fc.constant('engine' as const),
+      name: fc.constantFrom('e', 'f'),
+      adapter: fc.constantFrom('shell' as const, 'codex' as const),
+    }),
+    fc.record({
       do: fc.constant('delete' as const),
-      kind: fc.constantFrom('profile' as const, 'template' as const),
-      name: fc.constantFrom(...names, 's', 't'),
+      kind: fc.constantFrom('profile' as const, 'template' as const, 'engine' as const),
+      name: fc.constantFrom(...names, 's', 't', 'e', 'f'),
     }),
   )
   fc.assert(
@@ -233,7 +267,15 @@ t.test('whatever is put and deleted in whatever order, every live profile holds 
         const changed =
           each.do === 'delete'
             ? remove(documents, each.kind, each.name)
-            : put(documents, each.name, each.do === 'profile' ? contentOf(each.profile) : textOf('', each.names))
+            : put(
+                documents,
+                each.name,
+                each.do === 'profile'
+                  ? contentOf(each.profile)
+                  : each.do === 'engine'
+                    ? engineOf(each.adapter)
+                    : textOf('', each.names),
+              )
         if (!changed.ok) continue
         const { kind, name: changedName } = changed.document
         const before = documents.get(documentKey(kind, changedName))?.version ?? 0

@@ -4,10 +4,11 @@ import fc from 'fast-check'
 import t from 'tap'
 import { profileRunOf, runRefusal } from '../../src/profiles/profile-run.ts'
 import { type Resolved, resolve } from '../../src/profiles/resolve.ts'
-import { documentsOf, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
+import { documentsOf, ENGINES, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
 
 const resolved = (profile: Profile, request = requestOf()): Resolved => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell', timeoutMs: 60_000 } }, {}, 4),
     templateVersion('text', 'echo', [], 7),
     profileVersion('own', { extends: 'base', prompt: { template: 'text' }, ...profile }, {}, 2),
@@ -31,6 +32,7 @@ t.test('every value is in the payload, and the versions it comes from', async (t
   )
   t.same(payload, {
     engine: 'shell',
+    engineDefinition: { name: 'shell', version: 1, adapter: 'shell', image: null, providers: [] },
     prompt: 'shown',
     image: 'i:1',
     env: { A: 'b' },
@@ -124,7 +126,7 @@ t.test(
   'a run costs no more than the server allows, also where nobody says so, and with no maximum what it will',
   async (t) => {
     const limitsOf = (profile: Profile, runCostMicroUsdMax = MAXIMA.runCostMicroUsdMax) => {
-      const documents = documentsOf(profileVersion('own', { prompt: { text: 'x' }, ...profile }))
+      const documents = documentsOf(...ENGINES, profileVersion('own', { prompt: { text: 'x' }, ...profile }))
       const answer = resolve(documents, 'own', requestOf(), { ...MAXIMA, runCostMicroUsdMax })
       return answer.ok ? (runOf(answer.resolved).payload.limits ?? null) : answer.refusal
     }
@@ -144,6 +146,7 @@ t.test(
 
 t.test('hosts that a nearer profile or a request closes are closed', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell' }, network: { mode: 'hosts', hosts: ['a.test:1'] } }),
     profileVersion('own', { extends: 'base', prompt: { text: 'x' } }),
     profileVersion('closed', { extends: 'own', network: { mode: 'none' } }),
@@ -158,7 +161,7 @@ t.test('hosts that a nearer profile or a request closes are closed', async (t) =
 })
 
 t.test('a prompt there has to be, and no variable has a NUL', async (t) => {
-  const documents = documentsOf(profileVersion('none', { agent: { engine: 'shell' } }))
+  const documents = documentsOf(...ENGINES, profileVersion('none', { agent: { engine: 'shell' } }))
   const none = resolve(documents, 'none', requestOf(), MAXIMA)
   t.match(none.ok && runRefusal(none.resolved), { code: 'INVALID_REQUEST', details: [{ path: '/overrides/prompt' }] })
   const prompt: Profile['prompt'] = { text: 'x', variables: { s: { type: 'secret' }, l: { type: 'list' } } }

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { FIELDS, type FieldPath, fieldOf } from '../../src/profiles/fields.ts'
 import { configurationOf, resolve, SECRET_SHOWN, shownValues } from '../../src/profiles/resolve.ts'
-import { documentsOf, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
+import { documentsOf, ENGINES, MAXIMA, profileVersion, requestOf, templateVersion } from './builders.ts'
 
 type Documents = ReturnType<typeof documentsOf>
 const resolved = (t: Test, documents: Documents, name: string, request = requestOf(), maxima = MAXIMA) => {
@@ -19,6 +19,7 @@ const refusal = (documents: Documents, name: string, request = requestOf(), maxi
 
 t.test('a value is the nearest one: request, profile, extended profile, default', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell', model: 'base', image: 'base', timeoutMs: 1 } }, {}, 4),
     profileVersion('own', { extends: 'base', agent: { model: 'own', image: 'own' } }, {}, 2),
   )
@@ -37,6 +38,7 @@ t.test('a value is the nearest one: request, profile, extended profile, default'
 
 t.test('a list replaces a list, and an empty one is not nothing', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell' }, tools: { allow: ['a', 'b'], deny: ['c'] } }),
     profileVersion('own', { extends: 'base', tools: { allow: [] } }),
   )
@@ -47,6 +49,7 @@ t.test('a list replaces a list, and an empty one is not nothing', async (t) => {
 
 t.test('a nearer prompt hides a farther one, whether by text or by template', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     templateVersion('of-base', 'from the template'),
     profileVersion('base', { agent: { engine: 'shell' }, prompt: { template: 'of-base', system: 'sys' } }),
     profileVersion('own', { extends: 'base', prompt: { text: 'inline' } }),
@@ -70,6 +73,7 @@ t.test('a nearer prompt hides a farther one, whether by text or by template', as
 
 t.test('every locked field that a request sets is named, wherever in the chain it was locked', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell', model: 'm' }, locked: ['agent.model', 'prompt.variables.v'] }),
     profileVersion('own', {
       extends: 'base',
@@ -99,6 +103,7 @@ t.test(
   'a profile may say otherwise what the one it extends has locked, and it stays locked for requests',
   async (t) => {
     const documents = documentsOf(
+      ...ENGINES,
       profileVersion('base', { agent: { engine: 'shell', model: 'm' }, locked: ['agent.model'] }),
       profileVersion('own', { extends: 'base', agent: { model: 'n' } }),
     )
@@ -110,7 +115,10 @@ t.test(
 t.test(
   'nothing exceeds the maxima: a request is refused, and a profile that was stored under larger ones',
   async (t) => {
-    const documents = documentsOf(profileVersion('p', { agent: { engine: 'shell' }, resources: { cpus: 4 } }))
+    const documents = documentsOf(
+      ...ENGINES,
+      profileVersion('p', { agent: { engine: 'shell' }, resources: { cpus: 4 } }),
+    )
     t.match(refusal(documents, 'p', requestOf({ overrides: { resources: { cpus: 9 } } })), {
       code: 'INVALID_REQUEST',
       details: [{ path: '/overrides/resources/cpus', message: /<= 8/ }],
@@ -127,6 +135,7 @@ t.test(
 
 t.test('variables: required means required, types are checked, the unknown are refused', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', {
       agent: { engine: 'shell' },
       prompt: { variables: { a: { type: 'string', required: true }, b: { type: 'integer', default: 1 } } },
@@ -156,12 +165,13 @@ t.test('variables: required means required, types are checked, the unknown are r
 
 t.test('of what nobody gave a list is empty, and the rest is not there', async (t) => {
   const variables = { l: { type: 'list' as const }, s: { type: 'string' as const }, k: { type: 'secret' as const } }
-  const documents = documentsOf(profileVersion('p', { agent: { engine: 'shell' }, prompt: { variables } }))
+  const documents = documentsOf(...ENGINES, profileVersion('p', { agent: { engine: 'shell' }, prompt: { variables } }))
   t.same(shownValues(resolved(t, documents, 'p').variables), { l: [] })
 })
 
 t.test('a prompt that a request brings may name declared variables only', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('p', { agent: { engine: 'shell' }, prompt: { variables: { a: { type: 'string' } } } }),
   )
   const ask = (names: string[]) =>
@@ -178,13 +188,14 @@ t.test('a prompt that a request brings may name declared variables only', async 
 })
 
 t.test('a profile without an engine needs one from the request', async (t) => {
-  const documents = documentsOf(profileVersion('p', {}))
+  const documents = documentsOf(...ENGINES, profileVersion('p', {}))
   t.match(refusal(documents, 'p'), { code: 'INVALID_REQUEST', details: [{ path: '/overrides/agent/engine' }] })
   t.equal(refusal(documents, 'p', requestOf({ overrides: { agent: { engine: 'shell' } } })), null)
 })
 
 t.test('a hook is there with its script, and its timeout only then', async (t) => {
   const documents = documentsOf(
+    ...ENGINES,
     profileVersion('base', { agent: { engine: 'shell' }, hooks: { pre: { script: 'true' }, post: { timeoutMs: 5 } } }),
     profileVersion('p', { extends: 'base', hooks: { pre: { timeoutMs: 7 } } }),
   )
@@ -227,7 +238,7 @@ t.test('whatever a chain of profiles says, each field is the nearest one that is
           ...(index + 1 < layers.length ? { extends: `p${index + 1}` } : { agent: { ...each.agent, engine: 'shell' } }),
         }),
       )
-      const answer = resolve(documentsOf(...versions), 'p0', requestOf({ overrides }), MAXIMA)
+      const answer = resolve(documentsOf(...ENGINES, ...versions), 'p0', requestOf({ overrides }), MAXIMA)
       if (!answer.ok) return false
       return FIELDS.filter((path) => /^(agent\.(model|timeoutMs)|tools\.allow|resources\.cpus)$/.test(path)).every(
         (path) => {

@@ -1,8 +1,9 @@
 /** What is true of every engine: its real program in a container with the options of an attempt, against a provider on loopback. */
-import { type EngineName, engineNamed } from '@agent-executor/protocol'
+import { type CodedAdapter, capabilitiesOf } from '@agent-executor/protocol'
 import type { TAP, Test } from 'tap'
 import { type EngineWorld, engineWorld, KEY, needsEngine } from '../../src/engine-sandbox.ts'
 import { FIRED, HOSTILE_REPOSITORY, LISTEN } from '../../src/hostile-repository.ts'
+import { shippedEngine } from '../../src/shipped-engines.ts'
 
 const MADE = '/workspace/made.txt'
 const GIT = 'git init -q .'
@@ -17,7 +18,7 @@ type Peculiar = {
   greet: { name: string; input: Record<string, unknown>; isCustom?: boolean }
 }
 
-const ENGINES: Readonly<Record<Exclude<EngineName, 'shell'>, Peculiar>> = {
+const ENGINES: Readonly<Record<Exclude<CodedAdapter, 'shell'>, Peculiar>> = {
   'claude-code': {
     model: 'claude-sonnet-4-5',
     reader: 'Read',
@@ -71,7 +72,7 @@ const modelsOf = ({ provider }: EngineWorld): string[] => [
 
 export async function engineCases(t: TAP, engine: keyof typeof ENGINES): Promise<void> {
   const { model, reader, writer, greet } = ENGINES[engine]
-  const can = engineNamed(engine)?.can
+  const can = capabilitiesOf(shippedEngine(engine))
   const needs = await needsEngine(engine)
 
   await t.test(
@@ -172,7 +173,7 @@ export async function engineCases(t: TAP, engine: keyof typeof ENGINES): Promise
     t.match(JSON.stringify(own.provider.heard.at(-1)?.body), 'greeted by the server')
   })
 
-  if (can?.tools)
+  if (can.tools)
     await t.test('uses no tool that is not allowed, and none that is denied', needs, async (t) => {
       for (const tools of [{ allow: [reader] }, { allow: [] }, { deny: [writer.name] }]) {
         const own = await world(t)
@@ -187,7 +188,7 @@ export async function engineCases(t: TAP, engine: keyof typeof ENGINES): Promise
       t.equal(end.files['made.txt'], 'made', end.stderr)
     })
 
-  if (can?.resume)
+  if (can.resume)
     await t.test('goes on with a conversation in another container', needs, async (t) => {
       const own = await world(t)
       const first = await own.run(engine, { model, prompt: 'The first words', system: 'Old rules', before: GIT })

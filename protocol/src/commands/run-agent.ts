@@ -1,7 +1,8 @@
 import { ARTIFACT_PATTERNS_MAX, type Artifact, Sha256 } from '../artifact.ts'
-import { ENGINES, type EngineName } from '../engines/index.ts'
+import type { EngineDefinition } from '../engine.ts'
 import type { JsonValue } from '../json.ts'
 import type { McpServer } from '../profile.ts'
+import { DocumentName } from '../schema.ts'
 import { type Static, Type } from '../typebox.ts'
 import { UsageLimits, type UsageTotal } from '../usage.ts'
 
@@ -59,9 +60,9 @@ export type EgressHost = { host: string; port: number }
  */
 export const RunAgentSubmission = Type.Object(
   {
-    engine: Type.Optional(Type.Unsafe<EngineName>({ type: 'string', enum: [...ENGINES] })),
+    engine: Type.Optional(DocumentName),
     prompt: Type.Optional(Type.String({ minLength: 1, maxLength: RUN_AGENT_PROMPT_CHARACTERS_MAX })),
-    profile: Type.Optional(Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,63}$' })),
+    profile: Type.Optional(DocumentName),
     promptVars: Type.Optional(Type.Unsafe<unknown>({ type: 'object' })),
     overrides: Type.Optional(Type.Unsafe<unknown>({ type: 'object' })),
     image: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,255}$' })),
@@ -117,7 +118,9 @@ export type RunAgentSecrets = {
 
 /** What a command runs, the profile resolved. `secrets` is only in what goes to an agent. */
 export type RunAgentPayload = {
-  engine: EngineName
+  engine: string
+  /** As it was when the command was submitted. Absent in commands of before: the adapter has the engine's name then. */
+  engineDefinition?: EngineDefinition
   prompt: string
   image?: string
   env?: Record<string, string>
@@ -173,7 +176,7 @@ export type CapturedText = { text: string; bytes: number; truncated: boolean }
  * `oomKilled`: something in the container, not always the engine, was killed for want of memory.
  */
 export type RunAgentResult = {
-  engine: EngineName
+  engine: string
   image: string
   exitCode: number | null
   reason: RunAgentReason
@@ -232,7 +235,7 @@ export type HookEnd = { hook: HookName; exitCode: number | null }
 /** Result of `RUN_AGENT` with `dryRun`: what would run, to the letter, and nothing has. */
 export type RunAgentPlan = {
   dryRun: true
-  engine: EngineName
+  engine: string
   image: string
   /** False: the run would fail with IMAGE_MISSING. */
   imagePresent: boolean

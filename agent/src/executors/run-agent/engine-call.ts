@@ -3,7 +3,7 @@
  * and lines of the entry script. What a repository could run or redirect with lies elsewhere while the engine runs. Pure.
  */
 import { adapterOf, type EngineCall } from '@agent-executor/engines'
-import { engineNamed, type RunAgentPayload } from '@agent-executor/protocol'
+import { type AdapterName, definitionOf, type EngineDefinition, type RunAgentPayload } from '@agent-executor/protocol'
 import { GATEWAY, HOME, INPUT, WORKSPACE } from '../../docker/create-options.ts'
 import { quoted } from './environment.ts'
 
@@ -16,22 +16,35 @@ const SOCKET = `${GATEWAY}/gateway.sock`
 
 export type Asked = Pick<
   RunAgentPayload,
-  'engine' | 'model' | 'system' | 'tools' | 'mcpServers' | 'resume' | 'egress' | 'secrets'
+  'engine' | 'engineDefinition' | 'model' | 'system' | 'tools' | 'mcpServers' | 'resume' | 'egress' | 'secrets'
 >
 
+type Named = Pick<RunAgentPayload, 'engine' | 'engineDefinition'>
+
+/** Before engines were documents, an engine was its adapter. */
+export const engineOf = ({ engine, engineDefinition }: Named): EngineDefinition =>
+  engineDefinition ?? definitionOf(engine, 0, { adapter: engine as AdapterName })
+
 /** Whether it has a language model, whose calls are counted. */
-export const hasModel = (engine: string): boolean => (engineNamed(engine)?.providers.length ?? 0) > 0
+export const hasModel = (payload: Named): boolean => engineOf(payload).providers.length > 0
+
+/** Null where what it prints means nothing but itself. */
+export const parserOf = (payload: Named) => adapterOf(engineOf(payload))?.parser ?? null
 
 /** Below the home folder; none where a conversation cannot go on. */
-export const sessionFilesOf = (engine: string): readonly string[] => adapterOf(engine)?.sessionFiles ?? []
+export const sessionFilesOf = (payload: Named): readonly string[] => adapterOf(engineOf(payload))?.sessionFiles ?? []
 
 /** Whether it gets the socket of a gateway. */
-export const hasWayOut = ({ engine, egress = [] }: Pick<Asked, 'engine' | 'egress'>): boolean =>
-  hasModel(engine) || egress.length > 0
+export const hasWayOut = (payload: Pick<Asked, 'engine' | 'engineDefinition' | 'egress'>): boolean =>
+  hasModel(payload) || (payload.egress ?? []).length > 0
+
+/** Whether the prompt itself is what runs, and nothing goes between. */
+export const isPlain = (payload: Pick<Asked, 'engine' | 'engineDefinition' | 'egress'>): boolean =>
+  engineOf(payload).adapter === 'shell' && !hasWayOut(payload)
 
 /** `sessionId` is derived from the command, so that an engine that takes one has the same in each attempt. */
 export const callOf = (payload: Asked, sessionId: string, folder = INPUT): EngineCall | null =>
-  adapterOf(payload.engine)?.call({
+  adapterOf(engineOf(payload))?.call({
     model: payload.model ?? null,
     // The payload itself has it without what is secret.
     system: payload.secrets?.system ?? payload.system ?? null,
@@ -52,8 +65,8 @@ export type EngineFiles = {
 
 /** What the input volume gets of an engine that is not the prompt itself; null for one that is. */
 export function engineFiles(payload: Asked, call: EngineCall): EngineFiles | null {
-  if (!hasWayOut(payload)) return null
-  const through = ['node', `${INPUT}/forwarder.mjs`, String(GATEWAY_PORT), SOCKET]
+  if (isPlain(payload)) return null
+  const through = hasWayOut(payload) ? ['node', `${INPUT}/forwarder.mjs`, String(GATEWAY_PORT), SOCKET] : []
   const stdin = call.stdin === 'prompt' ? `${INPUT}/prompt` : '/dev/null'
   const engine = ['/bin/sh', '-c', `exec "$@" <${stdin}`, 'sh', ...call.argv]
   const patience = `FORWARDER_PATIENCE_MS=${GATEWAY_PATIENCE_MS}; export FORWARDER_PATIENCE_MS`
@@ -61,7 +74,7 @@ export function engineFiles(payload: Asked, call: EngineCall): EngineFiles | nul
 }
 
 /** What it finds in its environment, whatever the command says. A proxy is for the hosts of the profile, and for them alone. */
-export const engineEnv = ({ engine, egress = [] }: Asked, call: EngineCall): [string, string][] => [
+export const engineEnv = ({ egress = [], ...named }: Asked, call: EngineCall): [string, string][] => [
   ...(egress.length === 0
     ? []
     : [
@@ -71,7 +84,7 @@ export const engineEnv = ({ engine, egress = [] }: Asked, call: EngineCall): [st
       ]),
   ...Object.entries(call.env),
   // With another one it would read its settings from where the command says.
-  ...(hasModel(engine) ? [['HOME', HOME] satisfies [string, string]] : []),
+  ...(engineOf(named).adapter === 'shell' ? [] : [['HOME', HOME] satisfies [string, string]]),
 ]
 
 const ASIDE = '/tmp/.agent-executor-aside'

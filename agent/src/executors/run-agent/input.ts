@@ -9,7 +9,7 @@ import {
 } from '@agent-executor/protocol'
 import { INPUT, OUTPUT, UID, WORKSPACE } from '../../docker/create-options.ts'
 import { type TarEntry, type TarFile, tarOf, tarStream } from '../../docker/tar.ts'
-import { type Asked, callOf, type EngineFiles, hasWayOut, quarantine, sessionFilesOf } from './engine-call.ts'
+import { type Asked, callOf, type EngineFiles, isPlain, quarantine, sessionFilesOf } from './engine-call.ts'
 import { quoted } from './environment.ts'
 import { HOOK_FAILED_EXIT_CODE, STOPPED_EXIT_CODE, supervisor } from './hooks.ts'
 import { CHANGES, NOTES_FILE, PACK, PACKED_FILE, PACKED_FOLDER, packing } from './pack.ts'
@@ -49,8 +49,9 @@ type Script = Wanted & {
 }
 
 /** Patterns of what is kept: with the conversation of an engine that can go on with one, unless nothing is to be kept. */
-export function keptPatterns({ engine, artifacts = [...ARTIFACT_PATTERNS_DEFAULT] }: Wanted): readonly string[] {
-  return artifacts.length === 0 || sessionFilesOf(engine).length === 0 ? artifacts : [...artifacts, SESSION_OUTPUT]
+export function keptPatterns(wanted: Wanted): readonly string[] {
+  const { artifacts = [...ARTIFACT_PATTERNS_DEFAULT] } = wanted
+  return artifacts.length === 0 || sessionFilesOf(wanted).length === 0 ? artifacts : [...artifacts, SESSION_OUTPUT]
 }
 
 const keepingSession = (files: readonly string[]): string[] => [
@@ -82,7 +83,7 @@ export function engineScript(script: Script, folder: string): string {
     deadline(script.endsAfterMs, isAlone ? 'kill -s KILL -- -1' : 'kill -s USR2 $$'),
     ...(isAlone
       ? [`exec ${command}`]
-      : supervised(command, { hooks, artifacts, aside, sessionFiles: sessionFilesOf(script.engine) }, folder)),
+      : supervised(command, { hooks, artifacts, aside, sessionFiles: sessionFilesOf(script) }, folder)),
   ].join('\n')
 }
 
@@ -97,10 +98,10 @@ const deadline = (endsAfterMs: number, end: string): string =>
 
 /** A file, not an argument: whatever the prompt begins with, it is no option of anybody. */
 const commandOf = (script: Script, folder: string): string => {
-  if (hasWayOut(script)) return `/bin/sh ${folder}/engine`
-  // One that this agent does not know is offered to none; a shell that says so is all that could run.
-  const argv = callOf(script, '', folder)?.argv ?? ['/bin/sh', '-c', `echo 'no engine ${script.engine}' >&2; exit 127`]
-  return argv.map(quoted).join(' ')
+  const call = callOf(script, '', folder)
+  // Nobody offers it; a shell that says so is all that could run.
+  if (call === null) return `/bin/sh -c ${quoted(`echo 'no adapter for ${script.engine}' >&2; exit 127`)}`
+  return isPlain(script) ? call.argv.map(quoted).join(' ') : `/bin/sh ${folder}/engine`
 }
 
 type Around = {
@@ -158,7 +159,7 @@ export type Input = {
   hooks: Hooks
   /** Read by the shell before anything runs; null where there is nothing to read. */
   env: string | null
-  /** Of an engine with a way out, and what brings it there; null for another. */
+  /** Of an engine that is a program or has a way out, and what brings it there; null for a plain script. */
   engine: (EngineFiles & { forwarder: string }) | null
 }
 

@@ -1,10 +1,11 @@
 /** What the container of a command would be made with, and what this agent refuses. Pure. */
 import { isDeepStrictEqual } from 'node:util'
-import { attemptId, engineNamed, type Resources, type RunAgentPayload } from '@agent-executor/protocol'
+import { attemptId, type Resources, type RunAgentPayload } from '@agent-executor/protocol'
 import { createOptions } from '../../docker/create-options.ts'
 import { loosenings } from '../../docker/policy.ts'
 import type { Work } from '../executor.ts'
 import type { Failed } from './classify.ts'
+import { engineOf } from './engine-call.ts'
 import { entrypoint, type Input } from './input.ts'
 import { inputBytes, PROGRAM_INPUT_BYTES_MAX } from './program.ts'
 
@@ -33,8 +34,15 @@ export const scripted = (terms: Terms, work: Work<RunAgentPayload>) => ({
 
 export type Prepared = { made: ReturnType<typeof createOptions>; image: string }
 
-export const imageOf = (terms: Pick<Terms, 'image'>, { image, engine }: RunAgentPayload): string =>
-  image ?? engineNamed(engine)?.image ?? terms.image
+export const imageOf = (terms: Pick<Terms, 'image'>, payload: RunAgentPayload): string =>
+  payload.image ?? engineOf(payload).image ?? terms.image
+
+/** Images of this name are built on this machine, by whoever owns it: agents do not pull. */
+const OWN_IMAGES = 'agent-executor/'
+
+/** Whether an engine may bring this image, which is no choice of a command. */
+export const isEngineImage = ({ image, images }: Pick<Terms, 'image' | 'images'>, ofEngine: string): boolean =>
+  ofEngine.startsWith(OWN_IMAGES) || ofEngine === image || images.includes(ofEngine)
 
 /** `gatewayFolder` is the one with the socket of the attempt, on this machine; null for an engine that has no way out. */
 export function prepare(terms: Terms, work: Work<RunAgentPayload>, gatewayFolder: string | null): Prepared | Failed {
@@ -68,10 +76,10 @@ export const resourcesOf = ({ defaults }: Pick<Terms, 'defaults'>, { resources =
   workspaceBytes: resources.workspaceBytes ?? defaults.workspaceBytes,
 })
 
-/** What this agent does not give, or null. The image of an engine is always allowed: it is no choice of the command. */
+/** What this agent does not give, or null. */
 function refusalOf(terms: Terms, payload: RunAgentPayload, image: string): Failed | null {
-  const allowed = [terms.image, ...terms.images, engineNamed(payload.engine)?.image]
-  if (!allowed.includes(image))
+  const isOfEngine = image === engineOf(payload).image && isEngineImage(terms, image)
+  if (!isOfEngine && ![terms.image, ...terms.images].includes(image))
     return { code: 'IMAGE_REFUSED', message: `This agent does not allow the image ${image}.` }
   const asked = resourcesOf(terms, payload)
   const names = Object.keys(asked) as (keyof Resources)[]

@@ -36,11 +36,11 @@ export const resultOf = (
 export const engineResult = (
   outcome: EngineOutcome | null,
   reader: EngineReader | null,
-  used: SessionUsage | null,
+  used: SessionUsage | null | undefined,
 ): Pick<RunAgentResult, 'answer' | 'sessionId' | 'turns' | 'usage' | 'costMicroUsd' | 'events'> => ({
   answer: outcome?.answer ?? null,
   sessionId: outcome?.sessionId ?? null,
-  ...(used === null ? { costMicroUsd: null } : spentOf(used)),
+  ...(used === undefined ? {} : used === null ? { costMicroUsd: null } : spentOf(used)),
   events: reader?.events() ?? { count: 0, items: [] },
 })
 

@@ -10,14 +10,7 @@
  */
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { adapterOf } from '@agent-executor/engines'
-import {
-  attemptId,
-  ENGINE_DEFINITIONS,
-  type FailureCode,
-  type RunAgentPayload,
-  type RunAgentReason,
-} from '@agent-executor/protocol'
+import { attemptId, type FailureCode, type RunAgentPayload, type RunAgentReason } from '@agent-executor/protocol'
 import type { CrashPoint } from '../../crash-points.ts'
 import { containerName, INPUT } from '../../docker/create-options.ts'
 import { type Docker, DockerRefused, DockerUnavailable, type Seen } from '../../docker/docker.ts'
@@ -25,16 +18,16 @@ import { strayMounts } from '../../docker/policy.ts'
 import { ArchiveBroken, type Collector } from '../../files/collect.ts'
 import type { Inputs } from '../../files/inputs.ts'
 import type { Left } from '../../files/spools.ts'
-import { GatewayRefused, GatewayUnavailable } from '../../gateway/client.ts'
+import { GatewayRefused, GatewayUnavailable, type SessionUsage } from '../../gateway/client.ts'
 import type { Spool } from '../../logs/spools.ts'
 import type { AttemptState, ContainerLog, Ending, Executor, StopCause, Work } from '../executor.ts'
 import { failed } from '../failure.ts'
-import { availability } from './availability.ts'
 import { type Brought, broughtBy, type Conversations } from './brought.ts'
 import { classify, type Failed } from './classify.ts'
 import { dryRun } from './dry-run.ts'
-import { callOf, engineEnv, engineFiles, hasModel, hasWayOut } from './engine-call.ts'
+import { callOf, engineEnv, engineFiles, hasModel, hasWayOut, parserOf } from './engine-call.ts'
 import { createEngineReader } from './engine-reader.ts'
+import { createEngines } from './engines.ts'
 import { environment, environmentFile } from './environment.ts'
 import { createAttemptSession, type Gateway, sessionBody } from './gateway-session.ts'
 import { endedFrom } from './hooks.ts'
@@ -66,6 +59,8 @@ export type RunAgentOptions = Terms & {
   pool?: Pool | null
   /** 0: the agent takes no RUN_AGENT. */
   slots?: number
+  /** Whether images are asked for what their engines say of them, before they are offered. */
+  probes?: boolean
   /** What `engines` says has changed. */
   changed?: () => void
   crashPoint: (name: CrashPoint) => void
@@ -83,44 +78,15 @@ const RESTARTS_MAX = 3
 const ARCHIVE_READS_MAX = 5
 
 export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAgentPayload> {
-  const { docker, agentId, warn, runtime, slots = 1, gateway = null } = options
+  const { docker, agentId, warn, gateway = null } = options
   const strange = new Set<string>()
-  const engines = ENGINE_DEFINITIONS.filter(({ name }) => adapterOf(name) !== undefined)
-  const imageFor = (image: string | null): string => image ?? options.image
-  /** By image: null where Docker was not asked yet. */
-  let images: ReadonlyMap<string, boolean> = new Map()
-  let hasRuntime: boolean | null = null
-  const look = async (): Promise<void> => {
-    // Without a gateway the images of the others are of no use.
-    const usable = engines.filter(({ providers }) => providers.length === 0 || gateway !== null)
-    const names = [...new Set(usable.map(({ image }) => imageFor(image)))]
-    const found = await Promise.all(names.map(async (name) => (await docker.imageId(name)) !== null))
-    const there = new Map(names.map((name, index) => [name, found[index] === true]))
-    const runtimeBefore = hasRuntime
-    hasRuntime = await docker.hasRuntime(runtime)
-    if (hasRuntime === false && runtimeBefore !== false)
-      warn({ runtime }, 'Docker does not have RUN_AGENT_RUNTIME, RUN_AGENT is not offered')
-    const isChanged = names.some((name) => images.get(name) !== there.get(name)) || runtimeBefore !== hasRuntime
-    images = there
-    if (isChanged) options.changed?.()
-  }
+  const engines = createEngines({ ...options, gateway })
   return {
     type: 'RUN_AGENT',
     afterCrash: 'adopt',
-    // Under another runtime than the one that was asked for, nothing runs.
-    ready: () => docker.up() && (runtime === '' || hasRuntime === true),
-    engines: () =>
-      Object.fromEntries(
-        engines.map(({ name, image, providers }) => [
-          name,
-          availability({
-            ...{ slots, image: imageFor(image), hasImage: images.get(imageFor(image)) ?? null, runtime, hasRuntime },
-            docker: { up: docker.up(), reason: docker.reason() },
-            providers,
-            gateway,
-          }),
-        ]),
-      ),
+    ready: engines.ready,
+    engines: engines.availabilities,
+    define: engines.define,
     async run(work, signal, container) {
       if (work.payload.dryRun === true) {
         const terms = { ...options, patienceMs: options.patienceMs ?? PATIENCE_MS }
@@ -154,7 +120,7 @@ export function createRunAgentExecutor(options: RunAgentOptions): Executor<RunAg
           warn({ attemptId, containerId: id }, 'a container of an attempt that the journal does not know is left alone')
         }
       }
-      await look()
+      await engines.look()
     },
   }
 }
@@ -195,7 +161,7 @@ function createAttempt(
     env: environmentFile(environmentOf(work)),
     engine: files === null ? null : { ...files, forwarder: gateway?.forwarder ?? '' },
   }
-  const parser = adapterOf(payload.engine)?.parser ?? null
+  const parser = parserOf(payload)
   const outputs = createOutputs({
     ...{ docker, secrets, spool },
     reader: () => (parser === null ? null : createEngineReader(parser())),
@@ -215,6 +181,9 @@ function createAttempt(
   let isReopened = false
   /** By `performance.now()`: a call of a model was under way. */
   let busyAtMs = Number.NEGATIVE_INFINITY
+
+  /** Undefined for an engine that has nothing to use. */
+  const usedOf = (used: SessionUsage | null) => (hasModel(payload) ? used : undefined)
 
   const causeOfStop = (): StopCause | null => (signal.aborted ? (signal.reason as StopCause) : null)
   const isLeaving = (): boolean => causeOfStop()?.type === 'stop'
@@ -504,14 +473,13 @@ function createAttempt(
       ...{ exitCode, oomKilled, unwatched, wasLate },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
       ...{ lastWords, hasHooks },
-      engine: hasModel(payload.engine) ? { outcome, gateway: used } : null,
+      engine: parser === null ? null : { outcome, gateway: used },
     })
     const end = { exitCode, oomKilled, tookMs, reason: verdict.reason }
     const result = resultOf({ payload, image }, end, read, files)
     if (hasHooks) result.hooks = ofHooks?.hooks ?? null
-    if (hasModel(payload.engine)) Object.assign(result, engineResult(outcome, reader, used))
-    const failure =
-      verdict.failure === null && hasModel(payload.engine) && isEmpty(result) ? NO_CHANGES : verdict.failure
+    if (parser !== null) Object.assign(result, engineResult(outcome, reader, usedOf(used)))
+    const failure = verdict.failure === null && parser !== null && isEmpty(result) ? NO_CHANGES : verdict.failure
     return failure === null ? { ok: true, result } : Object.assign(failed(failure), { result })
   }
 
@@ -533,7 +501,7 @@ function createAttempt(
       { output: whole, from: whole === null ? 'none' : 'stream' },
       options.artifacts.collected(owner.attemptId) ?? { ...NOTHING_LEFT, missing: 'unreadable' },
     )
-    if (hasModel(payload.engine)) Object.assign(result, engineResult(null, whole?.reader ?? null, used))
+    if (parser !== null) Object.assign(result, engineResult(null, whole?.reader ?? null, usedOf(used)))
     return Object.assign(failed({ code: 'INTERRUPTED', message }), { result })
   }
 

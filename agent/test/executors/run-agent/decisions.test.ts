@@ -214,6 +214,7 @@ t.test('an engine is available where its image and a key for it are', async (t) 
   const machine = {
     ...{ slots: 1, docker: { up: true, reason: '' }, image: 'an-image', runtime: '', hasImage: true, hasRuntime: true },
     ...{ providers: ['anthropic', 'openai'] as const, gateway: gateway(true, 'openai') },
+    ...{ hasAdapter: true, adapter: 'own', isAllowed: true, probed: { ok: true } as const },
   }
   t.same(availability(machine), { available: true, reason: null }, 'one of its providers will do')
   const rows: [object, RegExp][] = [
@@ -222,6 +223,10 @@ t.test('an engine is available where its image and a key for it are', async (t) 
     [{ gateway: null }, /no gateway/],
     [{ hasImage: false }, /an-image/],
     [{ hasImage: null }, /not asked/],
+    [{ hasAdapter: false }, /no adapter own/],
+    [{ isAllowed: false }, /RUN_AGENT_IMAGES/],
+    [{ probed: null }, /being asked/],
+    [{ probed: { ok: false, reason: 'It says 2, and not 1.' } }, /an-image is not fit: It says 2/],
     [{ slots: 0 }, /MAX_CONCURRENT_AGENTS/],
     [{ docker: { up: false, reason: 'gone' } }, /gone/],
   ]

@@ -1,7 +1,7 @@
-/** The calls of agents, the list of them, and what they can run. */
+/** The calls of agents, and the list of them. */
 import {
   AgentRecord,
-  EngineRecord,
+  type EngineDefinitions,
   HeartbeatRequest,
   HeartbeatResponse,
   Id,
@@ -15,7 +15,7 @@ import {
 } from '@agent-executor/protocol'
 import { Type } from '@agent-executor/protocol/typebox'
 import type { Agent } from '../../lifecycle/agent.ts'
-import { engineRecords } from '../../lifecycle/engines.ts'
+import { definitionsOf } from '../../lifecycle/engines.ts'
 import { heartbeat } from '../../lifecycle/heartbeat.ts'
 import { mayTake } from '../../lifecycle/matching.ts'
 import { agentRecord } from '../../lifecycle/record.ts'
@@ -32,10 +32,20 @@ const OFFERS_MAX = 100
 const AgentIdParams = Type.Object({ agentId: Id })
 
 export function agentRoutes(app: App, context: Context): void {
-  const { store, policy, limits, nowMs, wakeups } = context
+  const { store, documents, policy, limits, nowMs, wakeups } = context
   /** An agent that holds something syncs at least this often, so that two lost syncs do not cost it the lease. */
   const syncMs = Math.floor(limits.leaseMs / 3)
   const nothingReady = { want: {}, mayTake: () => false }
+
+  let known: { changeCount: number; definitions: EngineDefinitions } | null = null
+  /** The engines, for an agent that knows others; null for one that does not ask, or knows them. */
+  const unseen = async (seen: string | undefined): Promise<EngineDefinitions | null> => {
+    if (seen === undefined) return null
+    const changeCount = documents.changeCount()
+    if (known?.changeCount !== changeCount)
+      known = { changeCount, definitions: definitionsOf(await documents.newest()) }
+    return known.definitions.fingerprint === seen ? null : known.definitions
+  }
 
   app.post(
     '/agents/register',
@@ -118,7 +128,8 @@ export function agentRoutes(app: App, context: Context): void {
       if (synced !== undefined) wakeups.synced(synced, unmet(want, response.offers), begunAt)
       for (const attemptId of response.grants) request.log.info({ agentId, attemptId }, 'granted')
       for (const { attemptId, verdict } of response.acks) request.log.info({ agentId, attemptId, verdict }, 'outcome')
-      return { ...response, rev }
+      const definitions = await unseen(sync.definitionsSeen)
+      return { ...response, rev, ...(definitions === null ? {} : { definitions }) }
     },
   )
 
@@ -165,13 +176,6 @@ export function agentRoutes(app: App, context: Context): void {
     const now = nowMs()
     return (await store.agents()).map(({ agent, load }) => agentRecord(agent, load, now))
   })
-
-  app.get('/engines', { schema: { response: { 200: Type.Array(EngineRecord) } } }, async () =>
-    engineRecords(
-      (await store.agents()).map(({ agent }) => agent),
-      nowMs(),
-    ),
-  )
 
   app.post(
     '/recovery/end',

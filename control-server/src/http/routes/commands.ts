@@ -6,7 +6,7 @@ import {
   COMMAND_TYPES,
   CommandRecord,
   CommandSummary,
-  type EngineName,
+  type EngineDefinition,
   Id,
   Instant,
   Label,
@@ -23,6 +23,7 @@ import { commandRecord, instant } from '../../lifecycle/record.ts'
 import { resumed } from '../../lifecycle/resume.ts'
 import { commandOf, type LookedUp, submissionProblems } from '../../lifecycle/submission.ts'
 import { transition } from '../../lifecycle/transition.ts'
+import { definitionIn, engineIn } from '../../profiles/document.ts'
 import type { IdempotencyKey, ListQuery, Submitted } from '../../store/store.ts'
 import type { App, Context } from '../context.ts'
 import { ApiError, RETRY_LATER } from '../errors.ts'
@@ -80,7 +81,7 @@ const EventRecord = Type.Object({
 export const notFound = (commandId: string) => new ApiError('COMMAND_NOT_FOUND', `There is no command ${commandId}.`)
 
 export function commandRoutes(app: App, context: Context): void {
-  const { store, policy, limits, nowMs, newId } = context
+  const { store, documents, policy, limits, nowMs, newId } = context
 
   const read = async (commandId: string): Promise<CommandRecord> => {
     const found = await store.get(commandId)
@@ -96,17 +97,23 @@ export function commandRoutes(app: App, context: Context): void {
     done()
   }
 
-  const commandFor = async (submission: Submission, now: number): Promise<Command> => {
+  const commandFor = async (submission: Submission, now: number, engine: EngineDefinition | null): Promise<Command> => {
     const named = profileNamed(submission)
     const run = named && (await profileRun(context, named, submission.timeoutMs))
-    const payload = run?.payload ?? submission.payload
-    const resume = await resumeOf(submission, (payload as { engine?: EngineName }).engine)
-    return commandOf(submission, newId(), now, { run, resume }, limits)
+    const resume = await resumeOf(submission, run?.payload.engineDefinition ?? engine)
+    return commandOf(submission, newId(), now, { engine, run, resume }, limits)
   }
 
-  const resumeOf = async (submission: Submission, engine: EngineName | undefined): Promise<LookedUp['resume']> => {
+  /** The one that a submission names by itself, without a profile; null where there is none. */
+  const engineNamed = async ({ type, payload }: Submission): Promise<EngineDefinition | null> => {
+    if (type !== 'RUN_AGENT' || payload.engine === undefined) return null
+    const found = engineIn(await documents.newest(), payload.engine)
+    return found === undefined ? null : definitionIn(found)
+  }
+
+  const resumeOf = async (submission: Submission, engine: EngineDefinition | null): Promise<LookedUp['resume']> => {
     const commandId = commandToResume(submission)
-    if (commandId === null || engine === undefined) return null
+    if (commandId === null || engine === null) return null
     const found = await store.get(commandId)
     const answer = resumed(engine, found?.command)
     if (answer.ok) return answer.resume
@@ -114,8 +121,12 @@ export function commandRoutes(app: App, context: Context): void {
     throw new ApiError(answer.code, `${path} ${answer.message}`, { details: [{ path, message: answer.message }] })
   }
 
-  const submit = async (submission: Submission, now: number, key: IdempotencyKey | null): Promise<Submitted> => {
-    const command = await commandFor(submission, now)
+  const submit = async (
+    submission: Submission,
+    now: number,
+    { key, engine }: { key: IdempotencyKey | null; engine: EngineDefinition | null },
+  ): Promise<Submitted> => {
+    const command = await commandFor(submission, now, engine)
     return store.submit(command, key, uploadsOf(command))
   }
 
@@ -130,14 +141,15 @@ export function commandRoutes(app: App, context: Context): void {
     async (request, reply) => {
       const now = nowMs()
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
-      const problems = submissionProblems(request.body, now, limits)
+      const engine = await engineNamed(request.body)
+      const problems = submissionProblems(request.body, now, { maxima: limits, engine })
       // A replay is answered as the first time was, though its deadline may have passed since, or its profile be another.
       const isLookedUp = profileNamed(request.body) !== null || commandToResume(request.body) !== null
       const mayDiffer = problems.length > 0 || isLookedUp
       const replay = mayDiffer && key !== null ? await store.replay(key) : undefined
       if (problems.length > 0 && replay === undefined)
         throw new ApiError('INVALID_REQUEST', `${problems[0]?.path} ${problems[0]?.message}`, { details: problems })
-      const submitted = replay ?? (await submit(request.body, now, key))
+      const submitted = replay ?? (await submit(request.body, now, { key, engine }))
       if (submitted.outcome === 'conflict')
         throw new ApiError('IDEMPOTENCY_KEY_REUSED', undefined, {
           details: [{ path: 'headers/idempotency-key', message: `was used for command ${submitted.commandId}` }],
