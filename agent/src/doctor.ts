@@ -5,7 +5,7 @@
 import { constants } from 'node:fs'
 import { access, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { PROTOCOL } from '@agent-executor/protocol'
+import { type EngineSummary, PROTOCOL } from '@agent-executor/protocol'
 import type { Docker } from './docker/docker.ts'
 
 export type Finding = { what: string; state: 'ok' | 'missing' | 'failed'; says: string }
@@ -18,12 +18,18 @@ export type Examined = {
   dockerSocket: string
   images: readonly string[]
   runtime: string
+  /** Whether there is a key to start a gateway with, or the socket of one. */
+  hasGateway: boolean
 }
 
 export type Probes = {
   docker: Pick<Docker, 'version' | 'imageId' | 'hasRuntime'>
   /** The JSON of `GET /health`; rejects where there is none. */
   health: () => Promise<unknown>
+  /** The JSON of `GET /engines`; rejects where there is none. */
+  engines: () => Promise<unknown>
+  /** Rejects where nobody answers at GATEWAY_SOCKET; absent where there is none. */
+  gateway?: () => Promise<void>
   /** Throws where the journal cannot be opened; closes it again. */
   openJournal: () => { agentId: string }
 }
@@ -38,7 +44,7 @@ export async function examine(examined: Examined, probes: Probes): Promise<Findi
     await server(examined.serverUrl, probes),
     ...(examined.slots === 0
       ? [{ what: 'docker', state: 'missing', says: 'MAX_CONCURRENT_AGENTS is 0: it is not looked for' } as const]
-      : await docker(examined, probes)),
+      : [...(await docker(examined, probes)), await gateway(examined, probes), ...(await engines(examined, probes))]),
   ]
 }
 
@@ -121,6 +127,36 @@ async function docker({ dockerSocket, images, runtime }: Examined, { docker }: P
     return findings
   } catch (error) {
     return [{ what: 'docker', state: 'missing', says: `${because(error)}: RUN_AGENT is not offered` }]
+  }
+}
+
+async function gateway({ hasGateway }: Examined, { gateway }: Probes): Promise<Finding> {
+  const what = 'gateway'
+  if (!hasGateway)
+    return { what, state: 'missing', says: 'no key of a provider, and no GATEWAY_SOCKET: no engine with a model' }
+  if (gateway === undefined) return { what, state: 'ok', says: 'a key of a provider is there, the agent starts one' }
+  try {
+    await gateway()
+    return { what, state: 'ok', says: 'one answers at GATEWAY_SOCKET' }
+  } catch (error) {
+    return { what, state: 'missing', says: `${because(error)}: no engine with a model` }
+  }
+}
+
+/** Of those that the server has, as far as they have an image of their own. A server that is away is told of above. */
+async function engines({ hasGateway }: Examined, { engines, docker }: Probes): Promise<Finding[]> {
+  try {
+    const findings: Finding[] = []
+    for (const { name, image, providers } of (await engines()) as EngineSummary[])
+      if (image !== null && (hasGateway || providers.length === 0))
+        findings.push(
+          (await docker.imageId(image)) === null
+            ? { what: 'engine', state: 'missing', says: `${name}: ${image} is not there; npm run images builds ours` }
+            : { what: 'engine', state: 'ok', says: `${name}, in ${image}` },
+        )
+    return findings
+  } catch {
+    return []
   }
 }
 

@@ -100,19 +100,34 @@ const dataDir =
   settings.dataDir === SETTINGS.dataDir.default ? join(repository, settings.dataDir) : resolve(settings.dataDir)
 const file = join(dataDir, 'idempotency.db')
 if (isDoctor) {
+  const answerOf = async (path: string): Promise<unknown> => {
+    const answer = await fetch(new URL(path, settings.serverUrl), { signal: AbortSignal.timeout(HEALTH_MS) })
+    if (!answer.ok) throw new Error(`GET ${path} answers ${answer.status}`)
+    return answer.json()
+  }
   const findings = await examine(
     {
       ...{ dataDir, serverUrl: settings.serverUrl, slots: settings.maxConcurrentAgents },
       ...{ dockerSocket: settings.dockerSocket, runtime: settings.runAgentRuntime },
       images: [settings.runAgentImage, ...settings.runAgentImages],
+      hasGateway: settings.gatewaySocket !== '' || hasProvider(process.env),
     },
     {
       docker: createDocker({ socketPath: settings.dockerSocket, onChange() {} }),
-      async health() {
-        const answer = await fetch(new URL('/health', settings.serverUrl), { signal: AbortSignal.timeout(HEALTH_MS) })
-        if (!answer.ok) throw new Error(`GET /health answers ${answer.status}`)
-        return answer.json()
-      },
+      health: () => answerOf('/health'),
+      engines: () => answerOf('/engines'),
+      ...(settings.gatewaySocket === ''
+        ? {}
+        : {
+            async gateway() {
+              const client = createGatewayClient({ socketPath: resolve(settings.gatewaySocket) })
+              try {
+                await client.health()
+              } finally {
+                await client.disconnect()
+              }
+            },
+          }),
       openJournal() {
         if (!existsSync(file)) return { agentId: `${settings.agentId || 'a new id'}, made at the first start` }
         const journal = openJournal({

@@ -12,19 +12,28 @@ const well: Probes = {
   },
   health: async () => ({ version: '0.1.0', protocol: { ...PROTOCOL } }),
   openJournal: () => ({ agentId: 'a' }),
+  engines: async () => [
+    { name: 'shell', image: null, providers: [] },
+    { name: 'codex', image: 'codex:1', providers: ['openai'] },
+    { name: 'own', image: 'gone/own:1', providers: [] },
+  ],
 }
 const examined = (dataDir: string): Examined => ({
   ...{ dataDir, serverUrl: 'http://localhost:3000', slots: 2, dockerSocket: '/var/run/docker.sock' },
-  ...{ images: ['debian:bookworm-slim'], runtime: '' },
+  ...{ images: ['debian:bookworm-slim'], runtime: '', hasGateway: false },
 })
 const states = async (examined: Examined, probes: Probes) =>
   Object.fromEntries((await examine(examined, probes)).map(({ what, state }) => [what, state]))
 
 t.test('where everything is there, everything is ok, and an agent can work', async (t) => {
-  const findings = await examine({ ...examined(t.testdir()), runtime: 'runsc' }, well)
+  const engines = async () => [{ name: 'codex', image: 'codex:1', providers: ['openai'] }]
+  const findings = await examine({ ...examined(t.testdir()), runtime: 'runsc', hasGateway: true }, { ...well, engines })
   t.same(
     findings.map(({ what, state }) => `${what}: ${state}`),
-    ['data folder: ok', 'journal: ok', 'control server: ok', 'docker: ok', 'image: ok', 'runtime: ok'],
+    [
+      ...['data folder: ok', 'journal: ok', 'control server: ok', 'docker: ok', 'image: ok', 'runtime: ok'],
+      ...['gateway: ok', 'engine: ok'],
+    ],
   )
   t.equal(isFit(findings), true)
   t.match(findingText(findings), /^ok {7}docker {11}27\.1, API 1\.46, at \/var\/run\/docker\.sock$/m)
@@ -86,4 +95,18 @@ t.test("an image without a tag of somebody's choice is pointed out", async (t) =
     t.match(await said(image), 'may come to mean another', image)
   for (const image of ['debian:12', 'registry:5000/debian:12', `debian@sha256:${'0'.repeat(64)}`])
     t.notMatch(await said(image), 'may come to mean another', image)
+})
+
+t.test('engines are named with their images, those with a model where there is a gateway', async (t) => {
+  const told = async (change: Partial<Examined>, probes: Partial<Probes> = {}) =>
+    findingText(await examine({ ...examined(t.testdir()), ...change }, { ...well, ...probes }))
+  const without = await told({})
+  t.match(without, /^missing {2}gateway .*no key of a provider/m)
+  t.match(without, /^missing {2}engine .*own: gone\/own:1 is not there/m)
+  t.notMatch(without, 'codex')
+  t.match(await told({ hasGateway: true }), /^ok {7}engine {11}codex, in codex:1$/m)
+  const refused = async () => Promise.reject(new Error('connect ECONNREFUSED'))
+  t.match(await told({ hasGateway: true }, { gateway: refused }), /^missing {2}gateway .*ECONNREFUSED/m)
+  t.match(await told({ hasGateway: true }, { gateway: async () => {} }), /^ok {7}gateway .*GATEWAY_SOCKET/m)
+  t.notMatch(await told({}, { engines: refused }), /engine {11}/, 'a server that is away has told of itself')
 })

@@ -316,6 +316,12 @@ const RULES: readonly Rule[] = [
     why: 'containers that wait belong to nobody: the pool knows Docker and no attempt',
   },
   {
+    from: 'agent/src/executors/run-agent/engines.ts',
+    may: ['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL, ENGINES, 'node:crypto'],
+    never: /journal|client|dockerode/,
+    why: 'what is offered is what Docker and the images say: it knows no attempt',
+  },
+  {
     from: 'agent/src/executors/run-agent/outputs.ts',
     may: [
       ...['agent/src/executors/run-agent', 'agent/src/docker', PROTOCOL],

@@ -178,10 +178,10 @@ t.test('who has the engine is told, and why not', async (t) => {
   const agentId = newAgentId('engines')
   agent(agentId, ['--docker-socket', '/nonexistent/docker.sock'])
   await api.eventually('the agent is known', async () => {
-    const [shell] = (await api.call('GET', '/engines')).body as unknown as {
+    const shell = (await api.call('GET', '/engines/shell')).body as unknown as {
       agents: { agentId: string; reason: string }[]
-    }[]
-    return shell?.agents.some((each) => each.agentId === agentId && /ENOENT/.test(each.reason)) ?? false
+    }
+    return shell.agents.some((each) => each.agentId === agentId && /ENOENT/.test(each.reason))
   })
   const [record] = (await api.call('GET', '/agents')).body as unknown as Json[]
   t.match(record, { engines: { shell: { available: false, reason: /ENOENT/ } } })

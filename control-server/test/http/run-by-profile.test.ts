@@ -264,7 +264,7 @@ t.test('a secret of a cancelled command is gone too, and one that waits for a re
 
 t.test('engines: who has which, and why not', async (t) => {
   const server = await startServer(t)
-  const shell = async () => ((await server.call('GET', '/engines')).body as object[])[0]
+  const shell = async () => (await server.call('GET', '/engines/shell')).body
   t.match(await shell(), { name: 'shell', providers: [], image: null, available: false, agents: [] })
   const sync = await takerOf(server, { engines: { shell: { available: false, reason: 'No Docker.', more: 1 } } })
   t.match(await shell(), { available: false, agents: [{ agentId: 'box', available: false, reason: 'No Docker.' }] })

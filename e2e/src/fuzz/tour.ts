@@ -157,6 +157,11 @@ export function createTour(port: number, remember: (answer: Json) => void) {
       body: { type: 'RUN_AGENT', payload: { profile: name, promptVars: { topic: 'x' } }, agentId: 'nobody' },
     })
     await visit('DELETE /profiles/:name', 204, { ...named, headers: any })
+    const engine = { adapter: 'program', program: { argv: ['own', '{{prompt}}'] } }
+    await visit('POST /engines', 201, { body: { name, engine } })
+    await visit('GET /engines/:name', 200, named)
+    await visit('PUT /engines/:name', 200, { ...named, headers: any, body: { toml: 'adapter = "shell"' } })
+    await visit('DELETE /engines/:name', 204, { ...named, headers: any })
     await visit('DELETE /templates/:name', 204, { ...named, headers: any })
     return { faults, visited }
   }

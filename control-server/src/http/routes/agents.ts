@@ -1,7 +1,6 @@
 /** The calls of agents, and the list of them. */
 import {
   AgentRecord,
-  type EngineDefinitions,
   HeartbeatRequest,
   HeartbeatResponse,
   Id,
@@ -15,7 +14,6 @@ import {
 } from '@agent-executor/protocol'
 import { Type } from '@agent-executor/protocol/typebox'
 import type { Agent } from '../../lifecycle/agent.ts'
-import { definitionsOf } from '../../lifecycle/engines.ts'
 import { heartbeat } from '../../lifecycle/heartbeat.ts'
 import { mayTake } from '../../lifecycle/matching.ts'
 import { agentRecord } from '../../lifecycle/record.ts'
@@ -23,6 +21,7 @@ import { register } from '../../lifecycle/register.ts'
 import { commandOfOffer } from '../../lifecycle/submission.ts'
 import { answerSync } from '../../lifecycle/sync.ts'
 import type { App, Context } from '../context.ts'
+import { createEngineDefinitions } from '../engine-definitions.ts'
 import { ApiError } from '../errors.ts'
 import { keptOutcome } from '../outcome.ts'
 
@@ -36,16 +35,7 @@ export function agentRoutes(app: App, context: Context): void {
   /** An agent that holds something syncs at least this often, so that two lost syncs do not cost it the lease. */
   const syncMs = Math.floor(limits.leaseMs / 3)
   const nothingReady = { want: {}, mayTake: () => false }
-
-  let known: { changeCount: number; definitions: EngineDefinitions } | null = null
-  /** The engines, for an agent that knows others; null for one that does not ask, or knows them. */
-  const unseen = async (seen: string | undefined): Promise<EngineDefinitions | null> => {
-    if (seen === undefined) return null
-    const changeCount = documents.changeCount()
-    if (known?.changeCount !== changeCount)
-      known = { changeCount, definitions: definitionsOf(await documents.newest()) }
-    return known.definitions.fingerprint === seen ? null : known.definitions
-  }
+  const definitions = createEngineDefinitions(documents)
 
   app.post(
     '/agents/register',
@@ -128,8 +118,8 @@ export function agentRoutes(app: App, context: Context): void {
       if (synced !== undefined) wakeups.synced(synced, unmet(want, response.offers), begunAt)
       for (const attemptId of response.grants) request.log.info({ agentId, attemptId }, 'granted')
       for (const { attemptId, verdict } of response.acks) request.log.info({ agentId, attemptId, verdict }, 'outcome')
-      const definitions = await unseen(sync.definitionsSeen)
-      return { ...response, rev, ...(definitions === null ? {} : { definitions }) }
+      const unseen = await definitions.unseen(sync.definitionsSeen)
+      return { ...response, rev, ...(unseen === null ? {} : { definitions: unseen }) }
     },
   )
 
