@@ -260,7 +260,7 @@ export const SETTINGS = {
     name: 'PROFILES_DIR',
     flag: '--profiles-dir',
     default: 'control-server/seeds',
-    meaning: 'Folder with profiles/*.toml and templates/*, loaded at the start and on SIGHUP',
+    meaning: 'Folder with profiles/*.toml, templates/* and engines/*.toml, loaded at the start and on SIGHUP',
   },
   runTimeoutMsMax: {
     kind: 'integer',
