@@ -13,7 +13,7 @@ export type End = {
   stoppedFor: StopCause['type'] | 'idle' | null
   /** It ended while Docker did not answer, or before this life of the agent looked. */
   unwatched: boolean
-  /** It took as long as it may where no agent is there to end it. */
+  /** It took longer than it may, and no agent was there to end it before. */
   wasLate: boolean
   /** The end of standard error. */
   lastWords: string

@@ -35,7 +35,7 @@ import { type Input, inputTar, keptPatterns, ONCE, uploadsTar } from './input.ts
 import { createOutputs, LAST_BYTE_TO_EXIT_MS } from './outputs.ts'
 import { PACKED_FOLDER } from './pack.ts'
 import type { Pool } from './pool.ts'
-import { endsAfterMs, fitsPool, imageOf, prepare, resourcesOf, scripted, type Terms } from './prepare.ts'
+import { fitsPool, imageOf, prepare, resourcesOf, scripted, type Terms } from './prepare.ts'
 import { program } from './program.ts'
 import { engineResult, isEmpty, lastWordsOf, NOTHING_LEFT, resultOf } from './result.ts'
 import { sessionIdOf } from './session-id.ts'
@@ -468,7 +468,8 @@ function createAttempt(
     const outcome = reader?.outcome(ofHooks?.engine ?? exitCode) ?? null
     const tookMs = begunAtMs === null ? seen.tookMs : between(begunAtMs, seen.finishedAtMs)
     const unwatched = outputs.hasMissed() || !watched
-    const wasLate = (tookMs ?? 0) >= endsAfterMs(options, work)
+    // Before its deadline by as much as Docker may be late with noting a start.
+    const wasLate = (tookMs ?? 0) >= work.timeoutMs
     const verdict = classify({
       ...{ exitCode, oomKilled, unwatched, wasLate },
       stoppedFor: stopping?.sent == null ? null : stopping.for,
