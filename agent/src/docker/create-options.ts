@@ -137,6 +137,17 @@ export function poolOptions({ name, configuration, ...sandbox }: PoolSandbox): D
   }
 }
 
+/** As for an attempt without a way out: what is asked is the image alone. */
+export function probeOptions({
+  name,
+  ...sandbox
+}: Omit<Sandbox, 'attemptId' | 'gatewayFolder'> & { name: string }): Docker.ContainerCreateOptions {
+  return {
+    ...createOptions({ ...sandbox, attemptId: '', gatewayFolder: null }),
+    ...{ name, Labels: probeLabels(sandbox.agentId) },
+  }
+}
+
 /** The folder and not the socket: a gateway that was started again has made another one in it. Nothing follows it later. */
 export const gatewayMount = (folder: string) => ({
   ...({ Type: 'bind', Source: folder, Target: GATEWAY, ReadOnly: true } as const),

@@ -1,6 +1,6 @@
 // What a container may be made with: what the agent makes passes, and each thing that is looser is found.
 import t from 'tap'
-import { attemptOf } from '../../src/docker/create-options.ts'
+import { attemptOf, probeOptions } from '../../src/docker/create-options.ts'
 import { loosenings, strayMounts } from '../../src/docker/policy.ts'
 import { MIB, poolSandbox, RESOURCES, sandbox } from './fixtures/builders.ts'
 
@@ -211,6 +211,21 @@ t.test('a container of the pool has an open standard input, and nothing else tha
     t.same(pooled({}, { Tmpfs: tmpfs }), ['HostConfig.Tmpfs'])
   t.same(pooled({}, { NetworkMode: 'bridge' }), ['HostConfig.NetworkMode'])
   t.same(pooled({}, { Binds: ['/:/host'] }), ['HostConfig.Binds'])
+})
+
+t.test('one that asks an image what it is has another name and other labels, and nothing that is looser', async (t) => {
+  const { HostConfig, ...container } = probeOptions({
+    ...{ name: 'agent-executor-probe-1a', agentId: 'a', image: 'i', runtime: '', resources: RESOURCES },
+    entrypoint: ['codex', '--version'],
+  })
+  const probed = (change: object = {}, host: object = {}) =>
+    loosenings({ ...container, ...change, HostConfig: { ...HostConfig, ...host } }, RESOURCES, { for: 'probe' })
+  t.same(probed(), [])
+  t.same(loosenings({ ...container, HostConfig }, RESOURCES), ['Labels'], 'it is no attempt')
+  t.same(loosenings(sandbox(), RESOURCES, { for: 'probe' }), ['name', 'Labels'], 'and an attempt is none')
+  t.same(probed({ OpenStdin: true }), ['OpenStdin'])
+  t.same(probed({}, { NetworkMode: 'bridge' }), ['HostConfig.NetworkMode'])
+  t.same(probed({}, { Mounts: [...Mounts, { Type: 'bind', Source: '/', Target: '/host' }] }), ['HostConfig.Mounts'])
 })
 
 t.test('memory is limited, and swap is no more of it', async (t) => {

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { adapterOf } from '@agent-executor/engines'
 import type { EngineAvailabilities, EngineDefinition } from '@agent-executor/protocol'
-import { createOptions, probeLabels } from '../../docker/create-options.ts'
+import { probeOptions } from '../../docker/create-options.ts'
 import { createDemultiplexer } from '../../docker/demultiplexer.ts'
 import { type Docker, DockerRefused, DockerUnavailable } from '../../docker/docker.ts'
 import { loosenings, strayMounts } from '../../docker/policy.ts'
@@ -101,12 +101,8 @@ export function createEngines(options: EnginesOptions) {
 
   const ask = async (image: string, { argv, prints }: Probe): Promise<Probed> => {
     const name = PROBE_NAME + randomBytes(8).toString('hex')
-    const { resources, maxima } = { resources: options.defaults, maxima: options.maxima }
-    const made = {
-      ...createOptions({ ...{ attemptId: '', agentId, image, runtime, resources }, entrypoint: argv }),
-      ...{ name, Labels: probeLabels(agentId) },
-    }
-    const loose = loosenings(made, maxima, { for: 'probe' })
+    const made = probeOptions({ name, agentId, image, runtime, resources: options.defaults, entrypoint: argv })
+    const loose = loosenings(made, options.maxima, { for: 'probe' })
     if (loose.length > 0) return { ok: false, reason: `The sandbox would be loose: ${loose}.` }
     asking.add(name)
     try {
