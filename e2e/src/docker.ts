@@ -9,6 +9,7 @@ export const IMAGE = 'debian:bookworm-slim'
 export const DOCKER_SOCKET = '/var/run/docker.sock'
 const LABEL = 'agent-executor.agent'
 const ATTEMPT_LABEL = 'agent-executor.attempt'
+const PROBE_LABEL = 'agent-executor.probe'
 
 export const dockerode = new Dockerode({ socketPath: DOCKER_SOCKET })
 
@@ -34,14 +35,16 @@ export const removeContainersOf = async (agentId: string): Promise<void> => {
       .catch(() => {})
 }
 
-/** Counts how often containers of an agent are started, whoever asks for it, until `stop`. */
+/**
+ * Counts how often containers of an agent are started, whoever asks for it, until `stop`. One that only asks an image what
+ * it is does not count.
+ */
 export async function countStarts(agentId: string): Promise<{ starts: () => number; stop: () => void }> {
   let starts = 0
   const filters = JSON.stringify({ label: [`${LABEL}=${agentId}`], type: ['container'], event: ['start'] })
   const events = (await dockerode.getEvents({ filters })) as Readable
-  // One JSON text for each event, and lines are what they end with.
-  events.on('data', (chunk: Buffer) => {
-    starts += chunk.toString().split('\n').filter(Boolean).length
+  createInterface({ input: events }).on('line', (line) => {
+    if ((JSON.parse(line) as Event).Actor.Attributes[PROBE_LABEL] === undefined) starts += 1
   })
   events.on('error', () => {})
   return { starts: () => starts, stop: () => events.destroy() }
