@@ -79,7 +79,8 @@ t.test('engines with language models', needsAll, async (t) => {
   await api.eventually('all engines are available', async () => {
     const { body } = await api.call('GET', '/engines')
     return (body as unknown as { available: boolean }[]).every(({ available }) => available)
-  })
+    // Their images are asked one after the other.
+  }, 120_000)
   const starts = await countStarts(agentId)
   t.teardown(starts.stop)
 
