@@ -76,11 +76,15 @@ t.test('engines with language models', needsAll, async (t) => {
     provider.heard.filter(({ path, body }) => body.model === model || path.includes(`/${model}:`)).length
   const images = ['--run-agent-images', codexImage]
   let agent = world.startAgent(images)
-  await api.eventually('all engines are available', async () => {
-    const { body } = await api.call('GET', '/engines')
-    return (body as unknown as { available: boolean }[]).every(({ available }) => available)
-    // Their images are asked one after the other.
-  }, 120_000)
+  await api.eventually(
+    'all engines are available',
+    async () => {
+      const { body } = await api.call('GET', '/engines')
+      return (body as unknown as { available: boolean }[]).every(({ available }) => available)
+      // Their images are asked one after the other.
+    },
+    120_000,
+  )
   const starts = await countStarts(agentId)
   t.teardown(starts.stop)
 
