@@ -1,6 +1,5 @@
 /** Every setting of the gateway: name, flag, default, range, unit, meaning. `docs/configuration.md` is generated from it. */
 import type { Settings, SettingsTable } from '@agent-executor/runtime'
-import { BYTES_PER_TOKEN } from './input-estimate.ts'
 
 const DAY_MS = 86_400_000
 const MICRO_USD_MAX = Number.MAX_SAFE_INTEGER
@@ -138,11 +137,12 @@ export const SETTINGS = {
     kind: 'integer',
     name: 'GATEWAY_INPUT_BYTES_PER_TOKEN',
     flag: '--input-bytes-per-token',
-    default: BYTES_PER_TOKEN,
+    default: 1,
     min: 1,
-    max: BYTES_PER_TOKEN,
+    max: 4,
     unit: 'bytes',
-    meaning: 'Bytes of a request that are reserved for as a token; with 1 no text, however dense, can pass a limit',
+    meaning:
+      'Bytes of what is new in a request that are reserved for as a token. With 1 nothing, however dense, can pass a limit; with more a limit may be smaller than the first request is long, and what is denser can pass it once',
   },
   allowPrivateEgress: {
     kind: 'flag',

@@ -12,7 +12,7 @@ import { isFatalSqliteError } from '@agent-executor/runtime'
 import { Agent, request as send } from 'undici'
 import { allowanceNow, type Wanted } from './allowance.ts'
 import type { Egress, EgressHost } from './egress.ts'
-import { createInputEstimate, type InputEstimate } from './input-estimate.ts'
+import { createInputBounds, type InputBound } from './input-bound.ts'
 import type { Begun, Ledger, Limit, Scope, Settlement } from './ledger.ts'
 import { createMeter, type Metered } from './meter.ts'
 import type { Prices } from './prices.ts'
@@ -114,7 +114,7 @@ export function createGateway(options: {
   isOpen?: boolean
   /** A model whose price nobody knows passes, also where money is limited. */
   isUnmetered?: boolean
-  /** How many bytes of a request are counted as a token before it goes out. */
+  /** How many bytes of a request are counted as a token before it goes out; 1 where absent, with which no limit is passed. */
   inputBytesPerToken?: number
 }) {
   const { ledger, prices, providers, nowMs, aliases = {}, everywhere = () => ({ scopes: [], limits: [] }) } = options
@@ -126,6 +126,7 @@ export function createGateway(options: {
     connect: { timeout: CONNECT_MS },
   })
   const sessions = new Set<Opened>()
+  const inputs = createInputBounds(options.inputBytesPerToken)
 
   /** Told whenever a call has ended: there may be room for one that waits. */
   const room = new EventEmitter().setMaxListeners(0)
@@ -213,8 +214,8 @@ export function createGateway(options: {
       const atMs = nowMs()
       const price = prices.of(wire.provider, asked.model, atMs)
       const text = JSON.stringify(body)
-      const bodyBytes = Buffer.byteLength(text)
-      const inputTokens = session.input.of(asked.model, bodyBytes)
+      const input = inputs.request(wire, asked.model, body)
+      const inputTokens = session.input.of(input)
       const begins = await begun(
         { attemptId: session.attemptId, wire: name, model: asked.model, atMs, rates: price?.rates ?? null },
         session,
@@ -234,7 +235,7 @@ export function createGateway(options: {
       }
       const settle: Metering['settle'] = (end) => {
         const costMicroUsd = price?.microUsd(end.usage) ?? (end.usage === NO_USAGE ? 0 : null)
-        if (end.state === 'settled') session.input.learn(asked.model, bodyBytes, end.usage.inputTokens)
+        if (end.state === 'settled') session.input.learn(input, end.usage.inputTokens)
         book({ callId: begins.callId, atMs: nowMs(), costMicroUsd, ...end })
       }
       const { isBounded } = begins
@@ -379,7 +380,7 @@ export function createGateway(options: {
     async open(session: SessionOptions): Promise<Session> {
       if (Buffer.byteLength(session.socketPath) > SOCKET_PATH_BYTES_MAX)
         throw new Error(`${session.socketPath}: the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`)
-      let current: Served = { ...session, bodies: { bytes: 0 }, input: createInputEstimate(options.inputBytesPerToken) }
+      let current: Served = { ...session, bodies: { bytes: 0 }, input: inputs.ofAttempt() }
       const underWay = new Set<Promise<void>>()
       const track = (body: Promise<void>, onFailure: () => void): void => {
         const tracked = body
@@ -459,7 +460,7 @@ export function createGateway(options: {
 
 type Upstream = Awaited<ReturnType<typeof send>>
 /** `bodies`: what of requests is held at the moment. */
-type Served = SessionOptions & { bodies: { bytes: number }; input: InputEstimate }
+type Served = SessionOptions & { bodies: { bytes: number }; input: InputBound }
 type Opened = Session & { idle: () => Promise<void> }
 
 const finite = (tokens: number): number => (Number.isFinite(tokens) ? tokens : OUTPUT_TOKENS_DEFAULT)

@@ -3,9 +3,10 @@
  * passes all the same, and its usage is estimated.
  */
 import { createParser } from 'eventsource-parser'
-import { tokensOf } from './input-estimate.ts'
 import { NO_USAGE, type Usage, type UsageReader } from './wire/wire.ts'
 
+/** Of an answer that nobody has counted: a token of a text is seldom shorter, whatever the language. */
+const BYTES_PER_TOKEN = 3
 /** Of one event, and of an answer that is no stream. */
 const TEXT_BYTES_MAX = 16 * 2 ** 20
 
@@ -56,7 +57,10 @@ export function createMeter(
       } else if (whole && !isBroken) take(text)
       const told = reader.usage()
       if (told !== null && reader.isComplete()) return { usage: told, isEstimated: false }
-      const outputTokens = Math.max(told?.outputTokens ?? 0, Math.min(tokensOf(bytes), outputTokensMax))
+      const outputTokens = Math.max(
+        told?.outputTokens ?? 0,
+        Math.min(Math.ceil(bytes / BYTES_PER_TOKEN), outputTokensMax),
+      )
       return { usage: { ...(told ?? { ...NO_USAGE, inputTokens }), outputTokens }, isEstimated: true }
     },
   }

@@ -439,12 +439,13 @@ t.test('a list of Gemini that is no stream of events is metered too', async (t) 
   t.match(ledger.calls('c.1'), [{ state: 'settled', usage: { inputTokens: 700, outputTokens: 30 } }])
 })
 
-t.test('where a provider counts more tokens than bytes tell, what follows is reserved for that', async (t) => {
-  const { provider, ledger, socketPath } = await world(t, { limits: [limit('microUsd', 20_000)] })
+t.test('where less than a token a byte is reserved, one call alone can come to more', async (t) => {
+  const gateway = { inputBytesPerToken: 3 }
+  const { provider, ledger, socketPath } = await world(t, { limits: [limit('microUsd', 20_000)], gateway })
   const dense = (turn: number) => ({
     ...MESSAGE,
     max_tokens: 1024,
-    messages: [{ role: 'user', content: '7'.repeat(1500 * turn) }],
+    messages: Array.from({ length: turn }, () => ({ role: 'user', content: '7'.repeat(1500) })),
   })
   let statuses = ''
   for (let turn = 1; turn <= 9; turn++) {
@@ -458,18 +459,15 @@ t.test('where a provider counts more tokens than bytes tell, what follows is res
     t.ok((costMicroUsd ?? 0) <= reserved.microUsd, 'no call but the first came to more than was reserved')
 })
 
-t.test('where every byte is reserved for as a token, no call comes to more than was reserved', async (t) => {
-  const limits = [limit('microUsd', 40_000)]
-  const { provider, ledger, socketPath } = await world(t, { limits, gateway: { inputBytesPerToken: 1 } })
-  const content = '7'.repeat(6000)
-  provider.behave({ told: { input: content.length, cacheRead: 0, cacheWrite: 0, output: 1024, thoughts: 0 } })
+t.test('no call comes to more than was reserved, also where every byte is a token', async (t) => {
+  const { provider, ledger, socketPath } = await world(t, { limits: [limit('microUsd', 40_000)] })
   let statuses = ''
-  for (let turn = 1; turn <= 9; turn++)
-    statuses += (
-      await call(socketPath, '/v1/messages', {
-        body: { ...MESSAGE, max_tokens: 1024, messages: [{ role: 'user', content }] },
-      })
-    ).status
+  for (let turn = 1; turn <= 9; turn++) {
+    const content = `${turn}`.repeat(6000)
+    provider.behave({ told: { input: content.length, cacheRead: 0, cacheWrite: 0, output: 1024, thoughts: 0 } })
+    const body = { ...MESSAGE, max_tokens: 1024, messages: [{ role: 'user', content }] }
+    statuses += (await call(socketPath, '/v1/messages', { body })).status
+  }
   t.match(statuses, /^(200)+(402)+$/)
   t.ok(ledger.used({ scope: 'command', id: 'c' }, 'microUsd').spent <= 40_000)
   for (const { reserved, costMicroUsd } of ledger.calls('c.1')) t.ok((costMicroUsd ?? 0) <= reserved.microUsd)

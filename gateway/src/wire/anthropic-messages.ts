@@ -1,8 +1,11 @@
 /** Anthropic's Messages. Its counts of input leave out what the cache has, and those of a stream replace one another. */
 import { refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import {
+  countIn,
   countOf,
   hasCounts,
+  IMAGE_TOKENS_MAX,
+  INPUT_TOKENS_MAX,
   type JsonObject,
   limitOf,
   modelOf,
@@ -39,6 +42,8 @@ export const anthropicMessages: Wire = {
     const own = without(body, 'mcp_servers', 'service_tier', 'speed', 'inference_geo')
     return withTools(own, (tool) => (OWN_TOOLS.test(String(tool.type ?? 'custom')) ? tool : null))
   },
+  mediaTokens: (json) =>
+    countIn(json, /"type":"image"/g) * IMAGE_TOKENS_MAX + countIn(json, /"type":"document"/g) * INPUT_TOKENS_MAX,
   // In the text of a value the quotes have backslashes.
   cached: (text) => (!text.includes('"cache_control":') ? 'none' : text.includes('"ttl":"1h"') ? '1h' : '5m'),
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),

@@ -1,8 +1,11 @@
 /** Gemini's generateContent. Each chunk tells the usage so far; what was thought is counted beside the answer. */
 import { refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
 import {
+  countIn,
   countOf,
   hasCounts,
+  IMAGE_TOKENS_MAX,
+  INPUT_TOKENS_MAX,
   limitOf,
   modelOf,
   NO_USAGE,
@@ -16,6 +19,9 @@ import {
 } from './wire.ts'
 
 const PATH = /^\/v1(?:beta|alpha)?\/models\/([^/:]+):(generateContent|streamGenerateContent|countTokens)$/
+
+const INLINE = /"inline_?data":\{/gi
+const INLINE_IMAGE = /"inline_?data":\{(?:"data":"[^"]*",)?"mime_?type":"image\//gi
 
 const REFUSALS: Readonly<Record<RefusalCause, { code: number; status: string }>> = {
   spent: { code: 403, status: 'PERMISSION_DENIED' },
@@ -51,6 +57,9 @@ export const gemini: Wire = {
       return declared === undefined ? null : { functionDeclarations: declared }
     })
   },
+  mediaTokens: (json) =>
+    countIn(json, INLINE_IMAGE) * IMAGE_TOKENS_MAX +
+    (countIn(json, INLINE) - countIn(json, INLINE_IMAGE)) * INPUT_TOKENS_MAX,
   // countTokens may have a whole request inside, which names the model once more.
   renamed: (path, body, model) => ({
     path: path.replace(/\/models\/[^/:]+:/, `/models/${model}:`),

@@ -1,6 +1,6 @@
 /** OpenAI's Chat Completions, which many others speak. Usage is in the last chunk of a stream, if it was asked for. */
 import { isAddress, refuseElsewhere, without, withTools } from './enclosed.ts'
-import { openaiRefusal, openaiUsage } from './openai.ts'
+import { openaiMediaTokens, openaiRefusal, openaiUsage } from './openai.ts'
 import {
   type JsonObject,
   limitOf,
@@ -32,6 +32,7 @@ export const openaiChat: Wire = {
     const own = without(body, 'web_search_options', 'service_tier')
     return withTools(own, (tool) => (['function', 'custom'].includes(String(tool.type)) ? tool : null))
   },
+  mediaTokens: openaiMediaTokens,
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),
   limited(body, outputTokensMax) {
     // A provider that is compatible may know the old name alone.

@@ -1,6 +1,6 @@
 /** OpenAI's Responses. Usage comes with the event that ends the stream. */
 import { isAddress, refuseElsewhere, refuseGiven, without, withTools } from './enclosed.ts'
-import { openaiRefusal, openaiUsage } from './openai.ts'
+import { openaiMediaTokens, openaiRefusal, openaiUsage } from './openai.ts'
 import {
   type JsonObject,
   limitOf,
@@ -33,6 +33,7 @@ export const openaiResponses: Wire = {
     refuseElsewhere('/input', body.input, isElsewhere)
     return withTools(without(body, 'service_tier'), (tool) => (isOwn(tool) ? tool : null))
   },
+  mediaTokens: openaiMediaTokens,
   renamed: (path, body, model) => ({ path, body: { ...body, model } }),
   limited: (body, outputTokensMax) =>
     outputTokensMax === null ? body : { ...body, max_output_tokens: outputTokensMax },

@@ -1,7 +1,9 @@
 /** What the two formats of OpenAI have in common. */
 import {
+  countIn,
   countOf,
   hasCounts,
+  INPUT_TOKENS_MAX,
   type JsonObject,
   NO_USAGE,
   objectOf,
@@ -9,6 +11,13 @@ import {
   type RefusalCause,
   type Usage,
 } from './wire.ts'
+
+/** gpt-4o-mini counts 48,169 for the largest. */
+const IMAGE_TOKENS_MAX = 50_000
+
+export const openaiMediaTokens = (json: string): number =>
+  countIn(json, /"type":"(?:input_image|image_url|computer_screenshot)"/g) * IMAGE_TOKENS_MAX +
+  countIn(json, /"type":"(?:input_file|file|input_audio)"/g) * INPUT_TOKENS_MAX
 
 /** Null where it does not say what was used. `input` and `output` are what the format calls the two. */
 export function openaiUsage(told: JsonObject, input: string, output: string): Usage | null {

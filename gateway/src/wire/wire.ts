@@ -76,6 +76,8 @@ export type Wire = {
    * what is not in it.
    */
   enclosed: (body: JsonObject) => JsonObject
+  /** What images, and all else that is no text, may have beyond their bytes, in the JSON of a part of a request. */
+  mediaTokens: (json: string) => number
   /** Of the text of a request; absent: nobody knows. */
   cached?: (text: string) => Cached
   /** The request for another model. */
@@ -100,6 +102,14 @@ export class WireError extends Error {
 /** A request that sets no limit asks for so much; providers would allow more. */
 export const OUTPUT_TOKENS_DEFAULT = 32_000
 export const OUTPUT_TOKENS_LEAST = 1024
+
+/** Of an image, however few bytes it has: the most that Anthropic and Google scale one down to, with room for the next. */
+export const IMAGE_TOKENS_MAX = 10_000
+/** A page, a second of sound or of a film has tokens without a byte; no model takes more than this in all. */
+export const INPUT_TOKENS_MAX = 2_000_000
+
+/** A quote within a text has a backslash before it, so that none is taken for one of these. */
+export const countIn = (json: string, pattern: RegExp): number => json.match(pattern)?.length ?? 0
 
 export const objectOf = (value: unknown): JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
