@@ -50,7 +50,10 @@ const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => 
     })
   }
   client.on('error', () => gateway?.destroy())
-  client.once('close', () => gateway?.destroy())
+  // Where it has ended both ways, what it sent last may still be under way.
+  client.once('close', () => {
+    if (!client.readableEnded || !client.writableFinished) gateway?.destroy()
+  })
   reach()
 })
 

@@ -144,10 +144,14 @@ export function createEgress({
       const streams = [client, remote, up, down]
       const end = () => {
         for (const stream of streams) stream.destroy()
-        if (client.closed && remote.closed) resolve()
       }
       for (const stream of streams) stream.on('error', end)
-      for (const stream of [client, remote]) stream.once('close', end)
+      for (const stream of [client, remote])
+        stream.once('close', () => {
+          // One that has ended both ways may have bytes under way to the other, which end there by themselves.
+          if (!stream.readableEnded || !stream.writableFinished) end()
+          if (client.closed && remote.closed) resolve()
+        })
       remote.setTimeout(SILENCE_MS, end)
       if (client.destroyed) return end()
       client.write('HTTP/1.1 200 Connection Established\r\n\r\n')

@@ -107,6 +107,38 @@ t.test('what passes comes back as it was, and is counted both ways', async (t) =
   ])
 })
 
+t.test('a host that has said all and is gone is heard to its end, however slowly', async (t) => {
+  let gone = 0
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    socket.once('data', (bytes) => socket.end(Buffer.alloc(Number(bytes), 'x')))
+    socket.once('close', () => {
+      gone += 1
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const { socketPath } = await world(t, { egress: [{ host: '127.0.0.1', port }] })
+  // What is on its way when the host is gone lies in buffers of the system, of which nobody knows the size.
+  const sizes = Array.from({ length: 30 }, (_, at) => 100_000 + at * 20_000)
+  const sockets: Socket[] = []
+  for (const size of sizes) {
+    const { socket } = await tunnelTo(socketPath, `127.0.0.1:${port}`)
+    socket.pause()
+    socket.end(`${size}`)
+    sockets.push(socket)
+  }
+  await until(() => gone >= sizes.filter((size) => size <= 400_000).length)
+  for (const [at, socket] of sockets.entries()) {
+    let heard = 0
+    socket.on('data', ({ length }: Buffer) => {
+      heard += length
+    })
+    await once(socket.resume(), 'close')
+    t.equal(heard, sizes[at])
+  }
+})
+
 t.test('no other host, no other port, and no address that is not public', async (t) => {
   const port = await echo(t)
   const egress = [
